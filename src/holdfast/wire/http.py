@@ -85,7 +85,8 @@ class Response:
 
     status: int
     headers: Headers = ()
-    body: bytes | FileRange = b""
+    body: bytes | FileRange | AsyncIterator[bytes] = b""
+    """An iterator is sent piece by piece as it yields; it is closed when the peer goes away."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,225 @@
+"""Connections of a client to one server: made when needed, checked against the
+pinned key before a byte of a request is sent, kept alive, limited in number,
+timed, and used again.
+
+Source: docs/spec/storage-protocol.md, sections 3.3 and 4; docs/spec/grid.md, section 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast.wire.client_connection import Answer, BrokenAnswerError, Buffer, ClientConnection
+from holdfast.wire.heads import request_head
+from holdfast.wire.pinning import WrongKeyError, check_pin
+
+STAGGER_S = 0.25  # between attempts at several addresses of one server
+SENT_BYTES_PER_S_MIN = 16 * 1024  # a request may take this much longer, by its size
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class ServerConnections:
+    """All connections to one server, which may be reached at several addresses.
+
+    Raises of its methods: ConnectionError and TimeoutError for a server that is gone or hung,
+    BrokenAnswerError (a ConnectionError) for one that breaks HTTP, WrongKeyError for an impostor.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        pinned: str,
+        context: ssl.SSLContext,
+        *,
+        connections_max: int = 10,
+        connect_timeout_s: float = 5.0,
+    ) -> None:
+        self._addresses = list(addresses)  # the last good one first
+        self._pinned = pinned
+        self._context = context
+        self._idle: list[ClientConnection] = []
+        self._all: set[ClientConnection] = set()
+        self._free = asyncio.Semaphore(connections_max)
+        self._connect_timeout_s = connect_timeout_s
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        pieces: Sequence[Buffer] | None,
+        *,
+        silence_s: float,
+        body_max: int,
+        sink: memoryview | None = None,
+        repeatable: bool = True,
+    ) -> Answer:
+        """Send one request and return its answer.
+
+        A kept connection may turn out dead. A repeatable request (section 14.4) is then sent once more
+        on a fresh one; for any other a fresh one is made at once.
+
+        Args:
+            pieces: body in pieces, None for no body.
+            silence_s: seconds without any progress after which the server counts as hung.
+            body_max: bytes of body accepted.
+            sink: destination of a 206 body.
+        """
+        async with self._free:
+            while True:
+                connection = (self._take_idle() if repeatable else None) or await self._connect()
+                was_used = connection.reused
+                try:
+                    return await self._exchange(
+                        connection, method, target, headers, pieces, silence_s, body_max, sink
+                    )
+                except BrokenAnswerError:
+                    raise
+                except ConnectionError:
+                    if not was_used:
+                        raise
+
+    def close(self) -> None:
+        """End every connection at once."""
+        for connection in list(self._all):
+            connection.close()
+        self._all.clear()
+        self._idle.clear()
+
+    def _take_idle(self) -> ClientConnection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+            self._all.discard(connection)
+        return None
+
+    async def _exchange(
+        self,
+        connection: ClientConnection,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        pieces: Sequence[Buffer] | None,
+        silence_s: float,
+        body_max: int,
+        sink: memoryview | None,
+    ) -> Answer:
+        length = None if pieces is None else sum(map(len, pieces))
+        head = request_head(method, target, headers, self._addresses[0].host_header, length)
+        kept = False
+        try:
+            future = connection.send(head, pieces or (), body_max, sink)
+            allowance_s = silence_s + (length or 0) / SENT_BYTES_PER_S_MIN
+            answer = await self._watched(connection, future, allowance_s, silence_s)
+            kept = connection.usable
+            return answer
+        finally:
+            if kept:
+                self._idle.append(connection)
+            else:
+                connection.close()
+                self._all.discard(connection)
+
+    async def _watched(
+        self,
+        connection: ClientConnection,
+        future: asyncio.Future[Answer],
+        first_byte_s: float,
+        silence_s: float,
+    ) -> Answer:
+        """Await the answer as long as something moves."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        while True:
+            progress = connection.last_progress
+            limit = progress + silence_s if progress > start else start + first_byte_s
+            wait = max(limit - loop.time(), 0.01)
+            done, _ = await asyncio.wait((future,), timeout=wait)
+            if done:
+                return future.result()
+            if loop.time() >= limit and connection.last_progress == progress:
+                raise TimeoutError(f"the server was silent for {silence_s:g} s")
+
+    async def _connect(self) -> ClientConnection:
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                connection = await self._first_of_addresses()
+        except TimeoutError:
+            raise TimeoutError(f"no connection within {self._connect_timeout_s:g} s") from None
+        self._all.add(connection)
+        return connection
+
+    async def _first_of_addresses(self) -> ClientConnection:
+        """Try the addresses a little apart; take the first that answers with the right key."""
+        if len(self._addresses) == 1:
+            return await self._connect_to(self._addresses[0])
+        attempts: dict[asyncio.Task[ClientConnection], Address] = {}
+        left = list(self._addresses)
+        errors: list[BaseException] = []
+        try:
+            while left or attempts:
+                if left:
+                    address = left.pop(0)
+                    attempts[asyncio.create_task(self._connect_to(address))] = address
+                done, _ = await asyncio.wait(
+                    attempts, timeout=STAGGER_S if left else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    address = attempts.pop(task)
+                    error = task.exception()
+                    if error is None:
+                        self._addresses.remove(address)
+                        self._addresses.insert(0, address)
+                        return task.result()
+                    errors.append(error)
+        finally:
+            for task in attempts:
+                task.cancel()
+            for result in await asyncio.gather(*attempts, return_exceptions=True):
+                if isinstance(result, ClientConnection):
+                    result.close()
+        raise _most_telling(errors)
+
+    async def _connect_to(self, address: Address) -> ClientConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(
+                ClientConnection,
+                address.host,
+                address.port,
+                ssl=self._context,
+                server_hostname="",
+                ssl_handshake_timeout=self._connect_timeout_s,
+                ssl_shutdown_timeout=1,
+            )
+        except ssl.SSLError as error:
+            raise ConnectionError(f"TLS failed: {error.reason}") from error
+        except ConnectionError:
+            raise
+        except OSError as error:
+            raise ConnectionError(error.strerror or str(error)) from error
+        try:
+            check_pin(connection.peer_certificate(), self._pinned)
+        except WrongKeyError:
+            connection.close()
+            raise
+        return connection
+
+
+def _most_telling(errors: list[BaseException]) -> BaseException:
+    """Return an impostor before anything else."""
+    return next((e for e in errors if isinstance(e, WrongKeyError)), errors[0])

@@ -1,0 +1,235 @@
+"""One connection of a client: one request at a time, bodies sent as they lie in
+memory, and an answer that lands where the caller wants it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+from holdfast.wire.heads import HEAD_SIZE_MAX, Head, HeadParser, MalformedHeadError
+
+Buffer = bytes | bytearray | memoryview
+HEAD_END = b"\r\n\r\n"
+
+
+class BrokenAnswerError(ConnectionError):
+    """The peer broke HTTP or sent more than was asked for. The connection is of no more use."""
+
+
+class Answer:
+    """One answer. ``body`` holds what arrived, except the ``sunk`` bytes that went to the caller's sink."""
+
+    __slots__ = ("body", "head", "sunk")
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.body = bytearray()
+        self.sunk = 0
+
+
+class ClientConnection(asyncio.BufferedProtocol):
+    """The protocol object of one connection. Made by ``wire.client``, which checks the pin first."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._small = bytearray(HEAD_SIZE_MAX)
+        self._filled = 0
+        self._parser: HeadParser | None = None
+        self._answer: Answer | None = None
+        self._sink: memoryview | None = None
+        self._sinking = False
+        self._left: int | None = 0  # bytes of the body still to come; None: until its own end
+        self._body_max = 0
+        self._done: asyncio.Future[Answer] | None = None
+        self._error: Exception | None = None
+        self.last_progress = self._loop.time()
+        self.reused = False  # True once an answer has come over this connection
+
+    # -- use
+
+    @property
+    def usable(self) -> bool:
+        """True while another request may be sent."""
+        return (
+            self._transport is not None
+            and not self._transport.is_closing()
+            and self._error is None
+            and self._done is None
+        )
+
+    def peer_certificate(self) -> bytes | None:
+        """Return the DER form of the certificate the peer presented."""
+        if self._transport is None:
+            return None
+        ssl_object = self._transport.get_extra_info("ssl_object")
+        return None if ssl_object is None else ssl_object.getpeercert(binary_form=True)
+
+    def send(
+        self,
+        head: bytes,
+        pieces: Sequence[Buffer],
+        body_max: int,
+        sink: memoryview | None = None,
+    ) -> asyncio.Future[Answer]:
+        """Send a request; return the future answer.
+
+        Args:
+            head: the request's head.
+            pieces: its body. They must not change until the answer is there.
+            body_max: bytes of answer body to accept at most.
+            sink: where the body of a 206 answer is to go, if it fits.
+
+        The future raises ConnectionError (BrokenAnswerError if the peer misbehaved).
+        """
+        if self._transport is None or self._error is not None:
+            raise ConnectionError("the connection is closed")
+        self._done = self._loop.create_future()
+        self._body_max, self._sink, self._answer = body_max, sink, None
+        self._sinking = False
+        self.last_progress = self._loop.time()
+        small = sum(map(len, pieces)) <= 16 * 1024
+        if small:
+            self._transport.write(b"".join((head, *pieces)))
+        else:
+            self._transport.writelines([head, *pieces])
+        return self._done
+
+    def close(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=4 * 1024 * 1024)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._answer is not None and self._left is None and not self._answer.head.chunked and exc is None:
+            self._finish()  # a body that ends with the connection
+            return
+        self._fail(self._error or ConnectionError("the server closed the connection"))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def resume_writing(self) -> None:
+        self.last_progress = self._loop.time()
+
+    def pause_writing(self) -> None:
+        pass  # a request is small or lies in buffers that are there anyway
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._sinking and self._answer is not None and self._sink is not None:
+            return self._sink[self._answer.sunk :]
+        return memoryview(self._small)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.last_progress = self._loop.time()
+        if self._sinking and self._answer is not None:
+            self._answer.sunk += nbytes
+            self._count(nbytes)
+            return
+        self._filled += nbytes
+        try:
+            self._take()
+        except (MalformedHeadError, BrokenAnswerError) as error:
+            self._error = BrokenAnswerError(str(error))
+            self.close()
+            self._fail(self._error)
+
+    # -- parsing
+
+    def _take(self) -> None:
+        if self._done is None or self._done.done():
+            raise BrokenAnswerError("bytes came that nobody asked for")
+        if self._answer is None and not self._take_head():
+            return
+        if self._answer is None:
+            return
+        data = bytes(memoryview(self._small)[: self._filled])
+        self._filled = 0
+        if self._answer.head.chunked:
+            assert self._parser is not None
+            self._put(self._parser.parse_body(data))
+            if self._parser.body_done:
+                self._finish()
+        else:
+            self._put(data)
+            self._count(len(data))
+            self._start_sinking()
+
+    def _take_head(self) -> bool:
+        end = self._small.find(HEAD_END, 0, self._filled)
+        if end < 0:
+            if self._filled == len(self._small):
+                raise BrokenAnswerError("the head of the answer is too long")
+            return False
+        self._parser = HeadParser(answer=True)
+        head = self._parser.parse_head(bytes(self._small[: end + 4]))
+        rest = self._small[end + 4 : self._filled]
+        self._small[: len(rest)] = rest
+        self._filled = len(rest)
+        if head.status == 100:
+            return self._take_head() if self._filled else False
+        if head.body_length is not None and head.body_length > self._limit(head):
+            raise BrokenAnswerError("the body of the answer is longer than what was asked for")
+        self._answer = Answer(head)
+        self._left = head.body_length
+        return True
+
+    def _limit(self, head: Head) -> int:
+        if head.status == 206 and self._sink is not None:
+            return len(self._sink)
+        return self._body_max
+
+    def _put(self, data: bytes) -> None:
+        answer = self._answer
+        assert answer is not None
+        if answer.sunk + len(answer.body) + len(data) > self._limit(answer.head):
+            raise BrokenAnswerError("the body of the answer is longer than what was asked for")
+        if answer.head.status == 206 and self._sink is not None:
+            self._sink[answer.sunk : answer.sunk + len(data)] = data
+            answer.sunk += len(data)
+        else:
+            answer.body += data
+
+    def _start_sinking(self) -> None:
+        """Let the rest of a known length go straight to the sink."""
+        answer = self._answer
+        if answer is not None and self._left and answer.head.status == 206 and self._sink is not None:
+            self._sink = self._sink[: answer.sunk + self._left]
+            self._sinking = True
+
+    def _count(self, count: int) -> None:
+        if self._left is None:
+            return
+        self._left -= count
+        if self._left < 0:
+            raise BrokenAnswerError("bytes came that nobody asked for")
+        if self._left == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        done, answer = self._done, self._answer
+        assert answer is not None
+        self._done = self._answer = self._sink = self._parser = None
+        self._sinking = False
+        self.reused = True
+        if not answer.head.keep_alive and self._transport is not None:
+            self._transport.close()
+        if done is not None and not done.done():
+            done.set_result(answer)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        self._sink = None
+        self._sinking = False
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
+        self._done = None

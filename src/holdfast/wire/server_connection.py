@@ -1,0 +1,306 @@
+"""One accepted connection: heads parsed as they come, bodies landing in reused
+buffers, answers written with back-pressure. One request at a time; what a peer
+sends ahead waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from holdfast.wire.body import IncomingBody
+from holdfast.wire.flow import WriteGate
+from holdfast.wire.heads import HEAD_SIZE_MAX, HeadParser, MalformedHeadError, answer_head
+from holdfast.wire.http import BodyBrokenError, BodyTooLargeError, FileRange, Request, Response
+
+if TYPE_CHECKING:
+    from holdfast.wire.server import Server
+
+log = logging.getLogger(__name__)
+
+SEND_PIECE = 1024 * 1024  # bytes read from a file and handed to the transport at once
+INLINE_READ_MAX = 64 * 1024  # bytes of a file read without leaving the event loop, if cached
+FOREVER = float("inf")
+HEAD_END = b"\r\n\r\n"
+
+
+class ServerConnection(asyncio.BufferedProtocol):
+    """The protocol object of one connection. ``deadline`` is watched by the server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._small = bytearray(HEAD_SIZE_MAX)
+        self._filled = 0  # bytes of _small that hold what has not been used yet
+        self._gate = WriteGate(self)
+        self._request: Request | None = None
+        self._keep_alive = True
+        self._body: IncomingBody | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._streaming: asyncio.Task[None] | None = None
+        self.deadline = self._loop.time() + self._limits.handshake_s
+
+    # -- life of the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if len(self._server.connections) >= self._limits.connections_max:
+            transport.close()
+            return
+        self._server.connections.add(self)
+        self.deadline = self._loop.time() + self._limits.idle_s
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+        self._gate.lost()
+        if self._body is not None:
+            self._body.broken("the peer went away")
+        if self._streaming is not None:
+            self._streaming.cancel()
+
+    def drop(self) -> None:
+        """End the connection at once, whatever it is doing."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def touch(self) -> None:
+        """Note progress inside a body or an answer."""
+        self.deadline = self._loop.time() + self._limits.silence_s
+
+    def eof_received(self) -> bool:
+        if self._body is not None:
+            self._body.broken("the peer ended the connection")
+        return False
+
+    def pause_writing(self) -> None:
+        self._gate.pause()
+
+    def resume_writing(self) -> None:
+        self._gate.resume()
+
+    # -- receiving
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._body is not None and not self._body.complete:
+            return self._body.next_buffer()
+        return memoryview(self._small)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._body is not None and not self._body.complete:
+            self.touch()
+            rest = self._body.received(nbytes)
+            if rest:
+                self._keep(rest)
+            return
+        self._filled += nbytes
+        if self._task is None:
+            self._parse_head()
+        elif self._filled == len(self._small):
+            self.pause_reading()  # a peer that sends ahead of its answers waits
+
+    def pause_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None:
+            with suppress(RuntimeError):  # not paused
+                self._transport.resume_reading()
+
+    def _keep(self, rest: bytes) -> None:
+        """Put bytes behind a body in front of what comes next."""
+        self._small[self._filled : self._filled + len(rest)] = rest
+        self._filled += len(rest)
+        self.pause_reading()
+
+    def _parse_head(self) -> None:
+        end = self._small.find(HEAD_END, 0, self._filled)
+        if end < 0:
+            if self._filled == len(self._small):
+                self._refuse(431)
+            else:
+                self.deadline = min(self.deadline, self._loop.time() + self._limits.head_s)
+            return
+        parser = HeadParser(answer=False)
+        try:
+            head = parser.parse_head(bytes(self._small[: end + 4]))
+        except MalformedHeadError:
+            self._refuse(400)
+            return
+        rest = bytes(self._small[end + 4 : self._filled])
+        self._filled = 0
+        # What follows a chunked body was seen by its parser, so such a connection is not used again.
+        self._keep_alive = head.keep_alive and not head.chunked
+        expects = (head.header("expect") or "").lower() == "100-continue"
+        self._body = IncomingBody(
+            head.body_length,
+            parser if head.chunked else None,
+            self._server.buffers,
+            self,
+            self._send_continue if expects else None,
+        )
+        path, _, query = head.target.partition("?")
+        self._request = Request(head.method, path, query, tuple(head.headers), self._body)
+        behind = self._body.start(rest)
+        if behind:
+            self._keep(behind)
+        self.touch()
+        self._task = self._server.start_task(self)
+
+    def _send_continue(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _refuse(self, status: int) -> None:
+        """Answer a message that is not HTTP, and end the connection."""
+        if self._transport is not None:
+            self._transport.write(answer_head(status, (), 0, keep_alive=False))
+            self._transport.close()
+
+    # -- answering
+
+    async def run_request(self) -> None:
+        """Run the handler on the request at hand, send its answer, and go on to the next."""
+        assert self._request is not None
+        assert self._body is not None
+        request, body = self._request, self._body
+        try:
+            response = await self._answer(request)
+            await self._send(response, head_only=request.method == "HEAD")
+            await self._finish(body)
+        except ConnectionError:
+            self.drop()
+        finally:
+            body.release()
+            self._task = None
+            if self._transport is not None and not self._transport.is_closing():
+                self._next()
+
+    async def _answer(self, request: Request) -> Response:
+        self.deadline = FOREVER  # the handler keeps its own time; the body keeps the peer's
+        try:
+            return await self._server.handler(request)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except BodyBrokenError:
+            self._keep_alive = False
+            return Response(400)
+        except BodyTooLargeError:
+            return Response(413)
+        except Exception:
+            log.exception("a request failed inside the server: %s", request.method)
+            return Response(500)
+
+    async def _finish(self, body: IncomingBody) -> None:
+        """Get rid of what the handler left unread, if that is cheap; else end the connection."""
+        if body.complete:
+            return
+        if body.expecting_continue or not await body.discard(256 * 1024):
+            self._keep_alive = False
+
+    def _next(self) -> None:
+        self._request = self._body = None
+        if not self._keep_alive:
+            assert self._transport is not None
+            self._transport.close()
+            return
+        self.deadline = self._loop.time() + self._limits.idle_s
+        self.resume_reading()
+        if self._filled:
+            self._parse_head()
+
+    async def _send(self, response: Response, *, head_only: bool) -> None:
+        body = response.body
+        if isinstance(body, bytes):
+            head = answer_head(response.status, response.headers, len(body), keep_alive=self._keep_alive)
+            await self._write(head if head_only else head + body)
+        elif isinstance(body, FileRange):
+            await self._send_file(response, body, head_only=head_only)
+        else:
+            await self._send_stream(response, body)
+
+    async def _send_file(self, response: Response, piece: FileRange, *, head_only: bool) -> None:
+        try:
+            head = answer_head(response.status, response.headers, piece.length, keep_alive=self._keep_alive)
+            if head_only:
+                await self._write(head)
+                return
+            if piece.length <= INLINE_READ_MAX:
+                await self._write(head + await self._read_file(piece.descriptor, piece.offset, piece.length))
+                return
+            await self._write(head)
+            for start in range(0, piece.length, SEND_PIECE):
+                size = min(SEND_PIECE, piece.length - start)
+                await self._write(await self._read_file(piece.descriptor, piece.offset + start, size))
+        finally:
+            os.close(piece.descriptor)
+
+    async def _read_file(self, descriptor: int, offset: int, length: int) -> bytes:
+        data = _cached_read(descriptor, offset, length) if length <= INLINE_READ_MAX else None
+        if data is None:
+            data = await self._loop.run_in_executor(None, _read_fully, descriptor, offset, length)
+        if len(data) != length:
+            raise ConnectionError("the file became shorter while it was sent")
+        return data
+
+    async def _send_stream(self, response: Response, pieces: AsyncIterator[bytes]) -> None:
+        """Send ``pieces`` as they come. Ends, and closes them, as soon as the peer is gone."""
+        await self._write(answer_head(response.status, response.headers, None, keep_alive=self._keep_alive))
+        self._streaming = self._loop.create_task(self._pump(pieces))
+        try:
+            await self._streaming
+        except asyncio.CancelledError:
+            if self._transport is not None:
+                self._streaming.cancel()
+                raise
+            raise ConnectionError("the peer went away") from None
+        finally:
+            self._streaming = None
+
+    async def _pump(self, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            async for piece in pieces:
+                await self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await self._write(b"0\r\n\r\n")
+        finally:
+            close = getattr(pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _write(self, data: bytes) -> None:
+        if self._transport is None:
+            raise ConnectionError("the peer went away")
+        self._transport.write(data)
+        if self._gate.closed:
+            self.touch()
+            await self._gate.wait()
+            self.deadline = FOREVER
+
+
+def _cached_read(descriptor: int, offset: int, length: int) -> bytes | None:
+    """Return the bytes if the system has them in memory, else None."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return None
+    buffer = bytearray(length)
+    try:
+        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+    except OSError:  # not cached, or the file system cannot tell
+        return None
+    return bytes(buffer) if count == length else None
+
+
+def _read_fully(descriptor: int, offset: int, length: int) -> bytes:
+    data = os.pread(descriptor, length, offset)
+    while len(data) < length:
+        more = os.pread(descriptor, length - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
