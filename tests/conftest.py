@@ -1,0 +1,22 @@
+"""Settings shared by all tests.
+
+The usual run repeats the same generated examples, so that a failure belongs to the
+change at hand; `make soak` looks for new ones.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "usual",
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "soak", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("usual")
