@@ -246,7 +246,7 @@ class TahoeGrid:
     def start_client(
         self, name: str, settings: ClientSettings, servers: Servers | None = None
     ) -> TahoeClient:
-        """Start a client and return once it is connected to all ``servers``, by default those of this grid."""
+        """Start a client and return once it is connected to all ``servers`` (default: this grid)."""
         servers = self.entries if servers is None else servers
         client = TahoeClient(self._command, self._directory / name, servers, settings)
         self.clients.append(client)
