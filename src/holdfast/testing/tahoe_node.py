@@ -90,7 +90,7 @@ class TahoeNode:
         while b"client running" not in (said := self._said()):
             if not self.running or time.monotonic() > deadline:
                 self.kill()
-                tail = said[-2000:].decode(errors="replace")
+                tail = said[-8000:].decode(errors="replace")
                 raise TahoeNodeError(f"{self.directory.name} did not start:\n{tail}")
             time.sleep(POLL_INTERVAL_S)
 
