@@ -21,13 +21,13 @@ def seed_rows() -> ModuleType:
 def test_markers_are_found_wherever_they_stand(seed_rows: ModuleType) -> None:
     source = """
 import pytest
-pytestmark = [pytest.mark.slow, pytest.mark.{seed}("A")]
-@pytest.mark.{seed}("B", "C")
+pytestmark = [pytest.mark.slow, pytest.mark.seed("A")]
+@pytest.mark.seed("B", "C")
 class TestSuite:
-    @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.{seed}("D"))])
-    @pytest.mark.{seed}(name)
+    @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.seed("D"))])
+    @pytest.mark.seed(name)
     def test(self, x): ...
-""".replace("{seed}", "seed")
+"""
 
     assert sorted(seed_rows.marked_rows(source), key=str) == [
         (3, "A"),
