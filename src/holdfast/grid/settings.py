@@ -24,7 +24,9 @@ class EncodingSettings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.shares_needed <= self.shares_total <= 256:
-            raise ConfigError("encoding: shares-needed and shares-total must obey 1 <= needed <= total <= 256")
+            raise ConfigError(
+                "encoding: shares-needed and shares-total must obey 1 <= needed <= total <= 256"
+            )
         if not 1 <= self.happiness <= self.shares_total:
             raise ConfigError("encoding: happiness must lie between 1 and shares-total")
         if not 1 <= self.segment_size_max <= 1 << 26:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from holdfast.formats.segmentation import Segmentation
 from holdfast.interfaces.types import Buffer, Hash, StorageIndex
 
 
@@ -121,6 +122,12 @@ class StorageService(Protocol):
         """Return up to ``length`` bytes; fewer only at the end of the share."""
         ...
 
+    async def read_immutable_into(
+        self, index: StorageIndex, number: int, offset: int, out: memoryview
+    ) -> int:
+        """Read ``len(out)`` bytes into ``out``; return how many, fewer only at the end of the share."""
+        ...
+
     async def add_lease(self, index: StorageIndex, lease: LeaseSecrets) -> None: ...
 
     async def advise_corrupt_immutable(self, index: StorageIndex, number: int, reason: str) -> None: ...
@@ -148,6 +155,13 @@ class BucketWriter(Protocol):
 
     async def put_block(self, segmentnum: int, data: Buffer) -> None: ...
 
+    async def put_blocks(self, first_segment: int, blocks: Sequence[Buffer]) -> None:
+        """Store the blocks of successive segments with as few requests as can be.
+
+        They may be changed as soon as this returns.
+        """
+        ...
+
     async def put_plaintext_hashes(self, hashes: Sequence[Hash]) -> None: ...
 
     async def put_crypttext_hashes(self, hashes: Sequence[Hash]) -> None: ...
@@ -166,7 +180,15 @@ class BucketWriter(Protocol):
 class BucketReader(Protocol):
     """Reads one share, part by part (RIBucketReader; seed-map section E). Nothing it returns is verified."""
 
+    def set_segmentation(self, segmentation: Segmentation) -> None:
+        """Tell the reader the sizes, once the URI extension block is verified; before any block is asked for."""
+        ...
+
     async def get_block(self, blocknum: int) -> bytes: ...
+
+    async def get_blocks(self, first_block: int, count: int, out: memoryview) -> None:
+        """Read successive blocks into ``out``, which is exactly as long as they are."""
+        ...
 
     async def get_plaintext_hashes(self) -> list[Hash]: ...
 

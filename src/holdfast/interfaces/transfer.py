@@ -94,8 +94,6 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """Fetches, proves, decodes and decrypts one file from shareholders it is given."""
 
-    def set_shareholders(
-        self, shareholders: Mapping[int, BucketReader | Sequence[BucketReader]]
-    ) -> None: ...
+    def set_shareholders(self, shareholders: Mapping[int, BucketReader | Sequence[BucketReader]]) -> None: ...
 
     async def start(self) -> Decoder: ...

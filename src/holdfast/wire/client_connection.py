@@ -98,7 +98,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._done
 
     def close(self) -> None:
-        """End the connection at once."""
+        """End the connection at once. Nothing is written to a sink any more."""
+        self._error = self._error or ConnectionError("the connection was closed")
+        self._sink = None
+        self._sinking = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -130,6 +133,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         return memoryview(self._small)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._error is not None:
+            return
         self.last_progress = self._loop.time()
         if self._sinking and self._answer is not None:
             self._answer.sunk += nbytes

@@ -1,0 +1,3 @@
+"""The type of anything that holds bytes."""
+
+Buffer = bytes | bytearray | memoryview

@@ -1,0 +1,159 @@
+"""The URI extension block: a flat mapping that holds what a reader needs to prove a
+file, and is itself proven by the hash in the capability.
+
+Source: docs/spec/immutable.md, section 8; docs/spec/seed-map.md, S-039 to S-043.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from holdfast.crypto.immutable_hashes import ueb_hash
+from holdfast.crypto.netstring import netstring, split
+from holdfast.errors import BadFileError, CorruptShareError
+from holdfast.formats.segmentation import Segmentation
+
+SEGMENT_MEMORY_MAX = 64 << 20  # bytes a reader is ready to spend on one segment
+_KEY = re.compile(r"[A-Za-z_-]+", re.ASCII)
+_DIGITS = re.compile(rb"[0-9]{1,20}")
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionBlock:
+    """What readers use of the block. ``others`` holds every other key, for the verifier."""
+
+    segment_size: int
+    crypttext_root_hash: bytes
+    share_root_hash: bytes
+    others: Mapping[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def for_file(
+        cls,
+        plan: Segmentation,
+        crypttext_hash: bytes,
+        crypttext_root_hash: bytes,
+        share_root_hash: bytes,
+    ) -> ExtensionBlock:
+        """Return the block a writer makes for a file."""
+        k, n = plan.shares_needed, plan.shares_total
+        others = {
+            "codec_name": b"crs",
+            "codec_params": b"%d-%d-%d" % (plan.segment_size, k, n),
+            "crypttext_hash": crypttext_hash,
+            "needed_shares": b"%d" % k,
+            "num_segments": b"%d" % plan.segment_count,
+            "size": b"%d" % plan.size,
+            "tail_codec_params": b"%d-%d-%d" % (plan.tail_padded_size, k, n),
+            "total_shares": b"%d" % n,
+        }
+        return cls(plan.segment_size, crypttext_root_hash, share_root_hash, others)
+
+    def to_bytes(self) -> bytes:
+        """Return the stored form."""
+        return pack(
+            {
+                **self.others,
+                "segment_size": b"%d" % self.segment_size,
+                "crypttext_root_hash": self.crypttext_root_hash,
+                "share_root_hash": self.share_root_hash,
+            }
+        )
+
+
+def packed_length(plan: Segmentation) -> int:
+    """Return the length of the block of a file, known before any hash is."""
+    return len(ExtensionBlock.for_file(plan, bytes(32), bytes(32), bytes(32)).to_bytes())
+
+
+def pack(mapping: Mapping[str, bytes]) -> bytes:
+    """Serialise: keys in byte order, each followed by a colon and the netstring of its value.
+
+    Raises:
+        ValueError: a key is empty or holds anything but ASCII letters, underscore and hyphen.
+    """
+    parts = []
+    for key in sorted(mapping):
+        if not _KEY.fullmatch(key):
+            raise ValueError("a key of an extension block holds letters, underscore and hyphen only")
+        parts.append(key.encode("ascii") + b":" + netstring(mapping[key]))
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """Parse; keys may come in any order.
+
+    Raises:
+        ValueError: it is not a serialised mapping, or a key comes twice.
+    """
+    mapping: dict[str, bytes] = {}
+    offset = 0
+    while offset < len(data):
+        colon = data.find(b":", offset)
+        key = data[offset : max(colon, offset)].decode("latin-1")
+        if not _KEY.fullmatch(key):
+            raise ValueError("an extension block has a key that is not one")
+        if key in mapping:
+            raise ValueError("an extension block has a key twice")
+        mapping[key], offset = split(data, colon + 1)
+    return mapping
+
+
+def verified_extension_block(
+    data: bytes, expected_hash: bytes, shares_needed: int, shares_total: int, size: int
+) -> ExtensionBlock:
+    """Return the block once its bytes are shown to be the ones the capability names.
+
+    Raises:
+        CorruptShareError: they are not.
+        BadFileError: they are, but make no sense: the file cannot be read from any share.
+    """
+    if not hmac.compare_digest(ueb_hash(data), expected_hash):
+        raise CorruptShareError("corruption in the URI extension block: its hash is not the capability's")
+    try:
+        mapping = unpack(data)
+        segment_size = _number(mapping.pop("segment_size"))
+        roots = [mapping.pop("crypttext_root_hash"), mapping.pop("share_root_hash")]
+    except (ValueError, KeyError) as error:
+        raise BadFileError(f"the file's extension block is authentic but makes no sense: {error}") from error
+    if any(len(root) != 32 for root in roots) or segment_size < 1 or segment_size % shares_needed:
+        raise BadFileError("the file's extension block is authentic but names impossible sizes")
+    if min(segment_size, size + shares_needed) > SEGMENT_MEMORY_MAX:
+        raise BadFileError(f"the file needs segments of {segment_size} bytes, more than this reader takes")
+    return ExtensionBlock(segment_size, roots[0], roots[1], mapping)
+
+
+def check_redundant(block: ExtensionBlock, plan: Segmentation) -> None:
+    """Check, for the verifier, that whatever the block says twice it says right.
+
+    Raises:
+        BadFileError: a key contradicts the capability or the sizes that follow from it.
+    """
+    expected = dict(ExtensionBlock.for_file(plan, b"", b"", b"").others)
+    del expected["crypttext_hash"]
+    for key, value in expected.items():
+        if key not in block.others:
+            continue
+        stored = block.others[key]
+        if key != "codec_name":
+            stored = b"-".join(b"%d" % _number_or_raise(key, part) for part in stored.split(b"-"))
+        if stored != value:
+            raise BadFileError(f"the file's extension block contradicts its capability in {key}")
+    if len(block.others.get("crypttext_hash", bytes(32))) != 32:
+        raise BadFileError("the file's extension block holds a hash that is not 32 bytes long")
+
+
+def _number_or_raise(key: str, digits: bytes) -> int:
+    try:
+        return _number(digits)
+    except ValueError as error:
+        raise BadFileError(f"the file's extension block holds no number in {key}") from error
+
+
+def _number(digits: bytes) -> int:
+    if not _DIGITS.fullmatch(digits):
+        raise ValueError("not a decimal number")
+    return int(digits)

@@ -1,0 +1,80 @@
+"""The client side of a grid as one object: what programs and the command line use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from holdfast.grid.checker import Checker
+from holdfast.grid.downloader import Downloader
+from holdfast.grid.memory import MemoryBudget
+from holdfast.grid.progress import ProgressCallback
+from holdfast.grid.results import CheckResult, DownloadResult, UploadResult
+from holdfast.grid.servers import Servers, ServerState
+from holdfast.grid.settings import ClientSettings, EncodingSettings
+from holdfast.grid.uploader import Uploader
+from holdfast.interfaces.transfer import AsyncUploadable, DownloadTarget, Uploadable
+from holdfast.protocol.server_record import ServerRecord
+
+T = TypeVar("T")
+
+WORKERS = 2  # threads for encoding and decoding; the arithmetic releases the interpreter lock
+
+
+class Grid:
+    """A client of one grid. Made by ``open_grid``; its transfers share connections, threads and memory."""
+
+    def __init__(self, servers: Servers, settings: ClientSettings, executor: ThreadPoolExecutor) -> None:
+        memory = MemoryBudget(settings.memory_max)
+        self._servers = servers
+        self.uploader = Uploader(servers, settings.encoding, executor, memory)
+        self.downloader = Downloader(servers, executor, memory)
+        self.checker = Checker(servers, executor, memory)
+
+    @property
+    def servers(self) -> list[ServerState]:
+        """Return how each known server is seen at the moment."""
+        return [server.state for server in self._servers.all()]
+
+    async def upload(
+        self,
+        source: Uploadable | AsyncUploadable,
+        encoding: EncodingSettings | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> UploadResult:
+        """Store a file; see ``Uploader.upload``."""
+        return await self.uploader.upload(source, encoding=encoding, progress=progress)
+
+    async def download(
+        self,
+        uri: str,
+        target: DownloadTarget[T],
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> DownloadResult[T]:
+        """Read a file or a range of it; see ``Downloader.download``."""
+        return await self.downloader.download(uri, target, offset=offset, size=size, progress=progress)
+
+    async def check(self, uri: str) -> CheckResult:
+        """Count the shares of a file; see ``Checker.check``."""
+        return await self.checker.check(uri)
+
+    async def verify(self, uri: str, progress: ProgressCallback | None = None) -> CheckResult:
+        """Prove every byte of every share of a file; see ``Checker.verify``."""
+        return await self.checker.verify(uri, progress)
+
+
+@asynccontextmanager
+async def open_grid(records: Sequence[ServerRecord], settings: ClientSettings) -> AsyncIterator[Grid]:
+    """Give a client of the grid made of these servers. Connections are made when they are needed."""
+    servers = Servers(records, settings.lease_secret, settings.preferred_servers)
+    executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="holdfast-coding")
+    try:
+        yield Grid(servers, settings, executor)
+    finally:
+        servers.close()
+        executor.shutdown(wait=True, cancel_futures=True)

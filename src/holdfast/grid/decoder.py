@@ -1,0 +1,339 @@
+"""Fetches blocks from shareholders, proves, decodes and decrypts them, and hands the
+plaintext on in order. Several batches are under way at once; a shareholder that
+fails, lies or lags is replaced.
+
+It is told its shareholders; when they do not suffice it asks for more.
+
+Source: docs/spec/seed-map.md, section M; docs/spec/immutable.md, sections 11 to 13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Generic, TypeVar
+
+from holdfast.crypto.kernel import SegmentDecoder
+from holdfast.errors import (
+    BadFileError,
+    CorruptShareError,
+    IntegrityError,
+    NoSharesError,
+    NotEnoughSharesError,
+    ServerError,
+)
+from holdfast.formats.segmentation import Segmentation
+from holdfast.grid.memory import MemoryBudget
+from holdfast.grid.open_share import FileIdentity, FileProofs, OpenShare
+from holdfast.grid.structured import first_error
+from holdfast.interfaces.storage import BucketReader
+from holdfast.interfaces.storage_errors import StorageRefusalError
+from holdfast.planning.fetching import Fetch, FetchPlan
+
+T = TypeVar("T")
+
+BATCH_PLAINTEXT_MAX = 4 << 20  # bytes
+BATCHES_IN_FLIGHT = 3
+SLOW_FIRST_S = 3.0  # a fetch is slow after this, if no other has come back
+SLOW_FACTOR = 4.0  # or after so many times the longest of those that have
+SLOW_MIN_S = 1.0
+OPENING = -1  # the batch in which shares are opened
+
+FindMore = Callable[[], Awaitable[bool]]
+"""Looks for further shareholders, adds them, and says whether there are any."""
+OnProblem = Callable[[str, int, Exception], None]
+"""Told which shareholder's share failed, and how."""
+
+
+class FileDecoder:
+    """Implements ``interfaces.transfer.Decoder`` for a range of one file."""
+
+    def __init__(
+        self,
+        identity: FileIdentity,
+        key: bytes | None,
+        executor: Executor,
+        memory: MemoryBudget,
+        *,
+        find_more: FindMore,
+        on_problem: OnProblem,
+    ) -> None:
+        """``key`` None: the ciphertext is handed on."""
+        self._identity = identity
+        self._key = key
+        self._executor = executor
+        self._memory = memory
+        self._find_more = find_more
+        self._on_problem = on_problem
+        self.proofs = FileProofs(identity)
+        self._plan = FetchPlan(identity.shares_needed)
+        self._shares: dict[Fetch, OpenShare] = {}
+        self._segments = SegmentDecoder(key, identity.shares_needed)
+        self._buffers: list[bytearray] = []
+        self._finding = asyncio.Lock()
+        self.used: dict[int, str] = {}
+
+    def add_shareholder(self, holder: str, number: int, reader: BucketReader, preference: int = 0) -> None:
+        """Add one source of share ``number``; lower preference is asked first among equals."""
+        if not 0 <= number < self._identity.shares_total:
+            return
+        fetch = Fetch(holder, number)
+        if fetch not in self._shares:
+            self._shares[fetch] = OpenShare(number, reader, self.proofs)
+            self._plan.add_candidate(holder, number, preference)
+
+    def set_shareholders(self, shareholders: Mapping[int, BucketReader | Sequence[BucketReader]]) -> None:
+        """Add sources by share number; several of one number are used in turn."""
+        for number, readers in shareholders.items():
+            for i, reader in enumerate(readers if isinstance(readers, Sequence) else [readers]):
+                self.add_shareholder(f"holder {number}/{i}", number, reader, i)
+
+    async def open(self) -> Segmentation:
+        """Open as many shares as are needed, and return the sizes of the file.
+
+        Raises:
+            NoSharesError, NotEnoughSharesError: there are too few good ones.
+            BadFileError: the file was made wrongly.
+        """
+        with first_error():
+            await self._collect(OPENING, self._open_share, _accept)
+        assert self.proofs.plan is not None
+        return self.proofs.plan
+
+    async def read(self, offset: int, size: int) -> AsyncIterator[memoryview]:
+        """Yield the proven bytes ``[offset, offset + size)`` in order. Each piece is valid until the next.
+
+        Raises: as ``open``.
+        """
+        plan = await self.open()
+        segments = plan.segments_of(offset, size)
+        per_batch = max(1, min(BATCH_PLAINTEXT_MAX // plan.segment_size, len(segments)))
+        starts = range(segments.start, segments.stop, per_batch)
+        batches = iter([range(s, min(s + per_batch, segments.stop)) for s in starts])
+        held = min(BATCHES_IN_FLIGHT, len(starts)) * per_batch * 2 * plan.segment_size
+        window: deque[tuple[range, asyncio.Task[bytearray]]] = deque()
+        async with self._memory.hold(held):
+            try:
+                while True:
+                    while len(window) < BATCHES_IN_FLIGHT and (batch := next(batches, None)) is not None:
+                        window.append((batch, asyncio.create_task(self._batch(plan, batch))))
+                    if not window:
+                        return
+                    batch, task = window.popleft()
+                    try:
+                        plaintext = await task
+                    except BaseException:
+                        task.cancel()
+                        raise
+                    start = batch.start * plan.segment_size
+                    first = max(offset - start, 0)
+                    last = min(offset + size, batch.stop * plan.segment_size, plan.size) - start
+                    yield memoryview(plaintext)[first:last]
+                    self._buffers.append(plaintext)
+                    self._forget_before(batch.stop)
+            finally:
+                for _, task in window:
+                    task.cancel()
+                await asyncio.gather(*(task for _, task in window), return_exceptions=True)
+
+    # -- one batch
+
+    async def _batch(self, plan: Segmentation, segments: range) -> bytearray:
+        """Fetch, prove and decode a batch; return a buffer that begins with its plaintext."""
+        block_bytes = sum(plan.block_length(s) for s in (segments[0], segments[-1]))
+        block_bytes += plan.block_size * (len(segments) - 2)
+        if len(segments) == 1:
+            block_bytes = plan.block_length(segments[0])
+        out = self._buffer(len(segments) * plan.segment_size)
+
+        async def fetch(share: OpenShare) -> bytearray:
+            await share.open()
+            await share.learn_leaves(segments)
+            buffer = self._buffer(block_bytes)
+            await share.reader.get_blocks(segments.start, len(segments), memoryview(buffer)[:block_bytes])
+            return buffer
+
+        async def settle(arrived: Mapping[Fetch, bytearray]) -> list[tuple[Fetch, Exception]]:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._decode_batch, plan, segments, arrived, out
+            )
+
+        arrived = await self._collect(segments.start, fetch, settle)
+        self._buffers.extend(arrived.values())
+        self.used.update({fetched.number: fetched.server for fetched in arrived})
+        return out
+
+    def _decode_batch(
+        self, plan: Segmentation, segments: range, arrived: Mapping[Fetch, bytearray], out: bytearray
+    ) -> list[tuple[Fetch, Exception]]:
+        """Decode into ``out``; return the shares whose blocks are not the ones uploaded. Runs in a worker thread."""
+        fetches = list(arrived)
+        bad: dict[Fetch, Exception] = {}
+        numbers = [f.number for f in fetches]
+        position = 0
+        for i, segment in enumerate(segments):
+            size = plan.block_length(segment)
+            blocks = [memoryview(arrived[f])[position : position + size] for f in fetches]
+            position += size
+            length = plan.segment_length(segment)
+            start = i * plan.segment_size
+            segment_hash, block_hashes = self._segments.decode(
+                blocks,
+                numbers,
+                segment * plan.segment_size,
+                length,
+                memoryview(out)[start : start + length],
+            )
+            for j, f in enumerate(fetches):
+                if block_hashes[32 * j : 32 * j + 32] != self._shares[f].block_hash(segment):
+                    bad.setdefault(f, CorruptShareError(f"the block of segment {segment} is corrupt"))
+            assert self.proofs.crypttext is not None
+            if not bad and segment_hash != self.proofs.crypttext.leaf(segment):
+                raise BadFileError(
+                    f"segment {segment} is not what its uploader promised: the shares of this file were made wrongly"
+                )
+        return list(bad.items())
+
+    # -- fetching from enough shareholders
+
+    async def _open_share(self, share: OpenShare) -> None:
+        await share.open()
+
+    async def _collect(
+        self,
+        batch: int,
+        action: Callable[[OpenShare], Awaitable[T]],
+        settle: Callable[[Mapping[Fetch, T]], Awaitable[list[tuple[Fetch, Exception]]]],
+    ) -> dict[Fetch, T]:
+        """Run ``action`` on shares until k of distinct numbers have settled well; return what they gave.
+
+        No request outlives this call, cancelled or not.
+        """
+        plan, arrived = self._plan, dict[Fetch, T]()
+        plan.begin(batch)
+        running = _Running[T]()
+        try:
+            while True:
+                if len(arrived) >= self._identity.shares_needed:
+                    bad = await settle(arrived)
+                    for fetch, error in bad:
+                        del arrived[fetch]
+                        self._failed(batch, fetch, error)
+                    if not bad:
+                        for fetch in arrived:
+                            plan.record_good(batch, fetch)
+                        return arrived
+                for fetch in plan.next_fetches(batch):
+                    running.start(fetch, action(self._shares[fetch]))
+                if not running and not await self._more():
+                    raise self._not_enough()
+                for fetch, outcome in await running.finished():
+                    if isinstance(outcome, Exception):
+                        self._failed(batch, fetch, outcome)
+                    elif all(fetch.number != other.number for other in arrived):
+                        arrived[fetch] = outcome
+                for fetch in running.slow():
+                    plan.record_slow(batch, fetch)
+        finally:
+            await running.cancel()
+
+    def _failed(self, batch: int, fetch: Fetch, error: Exception) -> None:
+        """Take note of a failure; errors that are nobody's share's fault are raised."""
+        if isinstance(error, BadFileError) or not isinstance(
+            error, (ServerError, StorageRefusalError, IntegrityError)
+        ):
+            raise error
+        self._on_problem(fetch.server, fetch.number, error)
+        if isinstance(error, ServerError):
+            self._plan.record_bad(batch, fetch, str(error), whole_share=True)
+            self._plan.server_lost(fetch.server)
+        else:
+            one_block = isinstance(error, CorruptShareError) and str(error).startswith("the block of segment")
+            self._plan.record_bad(batch, fetch, str(error), whole_share=not one_block)
+
+    async def _more(self) -> bool:
+        before = len(self._shares)
+        async with self._finding:
+            return len(self._shares) > before or await self._find_more()
+
+    def _not_enough(self) -> NotEnoughSharesError:
+        found, needed = len(self._plan.found()), self._identity.shares_needed
+        if found == 0:
+            return NoSharesError("no share of this file was found", found=0, needed=needed)
+        return NotEnoughSharesError(
+            f"needs {needed} shares, {found} usable ones were found", found=found, needed=needed
+        )
+
+    # -- buffers
+
+    def _buffer(self, size: int) -> bytearray:
+        """Return a buffer of at least ``size`` bytes, one used before if there is one that fits."""
+        for i, buffer in enumerate(self._buffers):
+            if size <= len(buffer) <= 2 * size + 4096:
+                return self._buffers.pop(i)
+        del self._buffers[64:]
+        return bytearray(size)
+
+    def _forget_before(self, segment: int) -> None:
+        assert self.proofs.crypttext is not None
+        self.proofs.crypttext.forget_before(segment)
+        for share in self._shares.values():
+            share.forget_before(segment)
+
+
+class _Running(Generic[T]):
+    """Fetches under way, each with the time it began."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Future[T], tuple[Fetch, float]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._longest_s: float | None = None
+        self._reported: set[Fetch] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    def start(self, fetch: Fetch, work: Awaitable[T]) -> None:
+        self._tasks[asyncio.ensure_future(work)] = (fetch, self._loop.time())
+
+    async def finished(self) -> list[tuple[Fetch, T | Exception]]:
+        """Wait a moment; return what has come back, which may be nothing."""
+        if not self._tasks:
+            return []
+        done, _ = await asyncio.wait(self._tasks, timeout=SLOW_MIN_S / 2, return_when=asyncio.FIRST_COMPLETED)
+        outcomes: list[tuple[Fetch, T | Exception]] = []
+        for task in done:
+            fetch, began = self._tasks.pop(task)
+            error = task.exception()
+            if error is None:
+                self._longest_s = max(self._longest_s or 0, self._loop.time() - began)
+                outcomes.append((fetch, task.result()))
+            elif isinstance(error, Exception):
+                outcomes.append((fetch, error))
+            else:
+                raise error
+        return outcomes
+
+    def slow(self) -> list[Fetch]:
+        """Return the fetches that have become slow since the last time."""
+        limit = SLOW_FIRST_S if self._longest_s is None else max(SLOW_MIN_S, SLOW_FACTOR * self._longest_s)
+        now = self._loop.time()
+        late = [
+            fetch
+            for fetch, began in self._tasks.values()
+            if now - began > limit and fetch not in self._reported
+        ]
+        self._reported.update(late)
+        return late
+
+    async def cancel(self) -> None:
+        """End all that is still under way, and wait until it has ended."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _accept(_: Mapping[Fetch, None]) -> list[tuple[Fetch, Exception]]:
+    return []

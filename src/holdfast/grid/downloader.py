@@ -1,0 +1,192 @@
+"""Downloads immutable files: from a capability to a target.
+
+Source: docs/spec/seed-map.md, section O; docs/spec/immutable.md, sections 11 to 13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import aclosing
+from typing import TypeVar
+
+from holdfast.caps import ImmutableReadCap, LiteralCap
+from holdfast.errors import CancelledTransferError, NoServersError
+from holdfast.formats.extension_block import packed_length
+from holdfast.formats.segmentation import Segmentation
+from holdfast.formats.share_layout import ShareLayout
+from holdfast.grid.advice import Problems
+from holdfast.grid.bucket_reader import RemoteBucketReader
+from holdfast.grid.decoder import FileDecoder
+from holdfast.grid.file_caps import readable_file_cap
+from holdfast.grid.finder import ShareFinder
+from holdfast.grid.memory import MemoryBudget
+from holdfast.grid.open_share import FileIdentity
+from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
+from holdfast.grid.results import DownloadResult
+from holdfast.grid.servers import KnownServer, Servers
+from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX
+from holdfast.grid.structured import first_error
+from holdfast.grid.targets import TargetCaller
+from holdfast.interfaces.transfer import DownloadTarget
+from holdfast.interfaces.types import StorageIndex
+
+T = TypeVar("T")
+
+
+class Downloader:
+    """Downloads files from the servers of one client."""
+
+    def __init__(self, servers: Servers, executor: Executor, memory: MemoryBudget) -> None:
+        self._servers = servers
+        self._executor = executor
+        self._memory = memory
+
+    async def download(
+        self,
+        uri: str,
+        target: DownloadTarget[T],
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> DownloadResult[T]:
+        """Write the bytes ``[offset, offset + size)`` of a file, cut at its end, to ``target``.
+
+        Every byte is proven before it is written. On failure the target's ``fail`` is called and the error raised.
+
+        Raises:
+            BadCapabilityError, WrongCapabilityTypeError, NotCapableError: this capability cannot be read from.
+            NoServersError, NotEnoughSharesError, NoSharesError: too little of the grid answered.
+            BadFileError: the file was made wrongly.
+            CancelledTransferError: the target cancelled.
+        """
+        if not isinstance(target, DownloadTarget):
+            raise TypeError(f"{type(target).__name__} is not a target of a download")
+        cap = readable_file_cap(uri)
+        caller = TargetCaller(target)
+        cancelled = _Canceller()
+        target.register_canceller(cancelled.cancel)
+        try:
+            with first_error(), cancelled:
+                return await self._run(cap, caller, offset, size, progress or ignore_progress)
+        except BaseException as error:
+            why = CancelledTransferError("the target cancelled the download") if cancelled.asked else error
+            await caller.fail(why)
+            if why is error or not isinstance(error, asyncio.CancelledError):
+                raise
+            raise why from None
+
+    async def _run(
+        self,
+        cap: LiteralCap | ImmutableReadCap,
+        caller: TargetCaller[T],
+        offset: int,
+        size: int | None,
+        progress: ProgressCallback,
+    ) -> DownloadResult[T]:
+        total = len(cap.data) if isinstance(cap, LiteralCap) else cap.size
+        start = min(max(offset, 0), total)
+        length = total - start if size is None else max(0, min(size, total - start))
+        if isinstance(cap, LiteralCap) or length == 0:
+            await caller.open(length)
+            if length and isinstance(cap, LiteralCap):
+                await caller.write(cap.data[start : start + length])
+            return DownloadResult(await caller.finish(), length)
+        return await self._run_shares(cap, caller, start, length, progress)
+
+    async def _run_shares(
+        self,
+        cap: ImmutableReadCap,
+        caller: TargetCaller[T],
+        start: int,
+        length: int,
+        progress: ProgressCallback,
+    ) -> DownloadResult[T]:
+        index = StorageIndex(cap.storage_index)
+        problems = Problems(index)
+        try:
+            async with aclosing(self._pieces(cap, index, problems, start, length)) as pieces:
+                done = 0
+                used: dict[int, str] = {}
+                async for piece, used in pieces:
+                    if done == 0:
+                        await caller.open(length)
+                    await caller.write(piece)
+                    done += len(piece)
+                    progress(Progress("downloading", done, length))
+            return DownloadResult(await caller.finish(), length, problems.all(), used)
+        finally:
+            await problems.deliver()
+
+    async def _pieces(
+        self, cap: ImmutableReadCap, index: StorageIndex, problems: Problems, start: int, length: int
+    ) -> AsyncIterator[tuple[memoryview, dict[int, str]]]:
+        servers = self._servers.in_order(index)
+        if not servers:
+            raise NoServersError(no_servers_message(self._servers))
+        identity = FileIdentity(cap.ueb_hash, cap.shares_needed, cap.shares_total, cap.size)
+        guess = guessed_layout(identity)
+        order = {server.id: i for i, server in enumerate(servers)}
+
+        def found(server: KnownServer, number: int) -> None:
+            reader = RemoteBucketReader(server.service, index, number, identity.shares_total, guess)
+            decoder.add_shareholder(server.id, number, reader, order[server.id])
+
+        finder = ShareFinder(index, servers, identity.shares_needed, found, problems.note)
+        decoder = FileDecoder(
+            identity,
+            cap.key,
+            self._executor,
+            self._memory,
+            find_more=finder.more,
+            on_problem=lambda holder, number, error: problems.note(self._servers[holder], error, number),
+        )
+        async with finder, aclosing(decoder.read(start, length)) as plaintext:
+            async for piece in plaintext:
+                yield piece, decoder.used
+
+
+def guessed_layout(identity: FileIdentity) -> ShareLayout:
+    """Return the layout a share has if its uploader used default parameters."""
+    plan = Segmentation.plan(
+        identity.size, identity.shares_needed, identity.shares_total, DEFAULT_SEGMENT_SIZE_MAX
+    )
+    return ShareLayout.plan(plan, packed_length(plan))
+
+
+def no_servers_message(servers: Servers) -> str:
+    """Return a sentence that says why no server can be used."""
+    if len(servers) == 0:
+        return "no storage server is known; add some to the server list"
+    reasons = [f"{s.name} {s.state.reason}" for s in servers.all()[:3]]
+    return f"none of the {len(servers)} known servers can be used: {'; '.join(reasons)}"
+
+
+class _Canceller:
+    """Lets a target cancel the task that runs the download, from any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._running = False
+        self.asked = False
+
+    def cancel(self) -> None:
+        self.asked = True
+        self._loop.call_soon_threadsafe(self._cancel_task)
+
+    def _cancel_task(self) -> None:
+        if self._running and self._task is not None:
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._running = True
+        if self.asked:
+            raise CancelledTransferError("the target cancelled the download")
+
+    def __exit__(self, *_: object) -> None:
+        self._running = False
+        if self.asked and self._task is not None:
+            self._task.uncancel()

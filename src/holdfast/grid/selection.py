@@ -1,0 +1,297 @@
+"""Finds servers for the shares of one upload: asks the likely ones to take their share
+at once, learns from the answers what is there already, who is full and who is gone,
+and goes round until nothing changes.
+
+Source: docs/spec/grid.md, sections 10 and 11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from holdfast.crypto.hashing import tagged_pair_hash
+from holdfast.errors import NoServersError, ServerError, UnhappyError
+from holdfast.grid.advice import Problems
+from holdfast.grid.downloader import no_servers_message
+from holdfast.grid.servers import KnownServer, Servers
+from holdfast.interfaces.storage import Allocation
+from holdfast.interfaces.storage_errors import StorageRefusalError
+from holdfast.interfaces.types import StorageIndex
+from holdfast.planning.happiness import happiness
+from holdfast.planning.placement import place
+
+CANDIDATES_PER_SHARE = 2
+ASK_TIMEOUT_S = 5.0  # for the version of a server
+ALLOCATE_TIMEOUT_S = 15.0
+ABORT_TIMEOUT_S = 5.0
+UPLOAD_SECRET_TAG = b"holdfast_upload_secret_v1"
+
+
+@dataclass(slots=True)
+class Selection:
+    """Where the shares of an upload go.
+
+    Attributes:
+        writing: share number to the server that accepted it from us.
+        held: server id to the numbers that are complete on it.
+    """
+
+    writing: dict[int, KnownServer] = field(default_factory=dict)
+    held: dict[str, set[int]] = field(default_factory=dict)
+
+    def sharemap(self, without: int | None = None) -> dict[int, set[str]]:
+        """Return share number to ids of servers, for what is held and what is being written."""
+        sharemap: dict[int, set[str]] = {}
+        for server_id, numbers in self.held.items():
+            for number in numbers:
+                sharemap.setdefault(number, set()).add(server_id)
+        for number, server in self.writing.items():
+            if number != without:
+                sharemap.setdefault(number, set()).add(server.id)
+        return sharemap
+
+
+class ServerSelection:
+    """One search for servers. ``abort`` gives back what was allocated."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        index: StorageIndex,
+        share_size: int,
+        shares_needed: int,
+        shares_total: int,
+        happiness_wanted: int,
+        problems: Problems,
+    ) -> None:
+        self._servers = servers
+        self._index = index
+        self._share_size = share_size
+        self._needed = shares_needed
+        self._total = shares_total
+        self._wanted = happiness_wanted
+        self._problems = problems
+        self._unasked = servers.in_order(index)
+        self._order: list[KnownServer] = []
+        self._read_only: set[str] = set()
+        self._allocated: dict[str, set[int]] = {}
+        self._renewed: set[str] = set()
+        self._full = 0
+        self._failed = 0
+        self.selection = Selection()
+
+    def upload_secret(self, server: KnownServer) -> bytes:
+        """Return the secret of this upload on a server: the same when the same client tries again, so that
+        an interrupted upload goes on where it stopped. Derived from the lease secret; nobody else can know it.
+        """
+        return tagged_pair_hash(UPLOAD_SECRET_TAG, server.lease(self._index).renew, self._index)
+
+    async def run(self) -> Selection:
+        """Find places for all shares, as far as there are.
+
+        Raises:
+            NoServersError: not one server answers.
+            UnhappyError: the shares cannot be spread as wanted. What was allocated has been given back.
+        """
+        await self._add_candidates(CANDIDATES_PER_SHARE * self._total)
+        if not self._order:
+            raise NoServersError(no_servers_message(self._servers))
+        first = True
+        while True:
+            changed = await self._round(survey=first)
+            first = False
+            if changed:
+                continue
+            if happiness(self.selection.sharemap()) >= self._wanted or not self._unasked:
+                break
+            before = len(self._order)
+            await self._add_candidates(self._total)
+            first = len(self._order) > before
+        if happiness(self.selection.sharemap()) < self._wanted:
+            await self.abort()
+            raise self.unhappy(self.selection.sharemap())
+        await self._renew_leases()
+        return self.selection
+
+    async def abort(self) -> None:
+        """Give back every allocation, as far as the servers answer within a few seconds."""
+        pairs = [(self._servers[s], n) for s, numbers in self._allocated.items() for n in numbers]
+        self._allocated.clear()
+        self.selection.writing.clear()
+        await self._give_back(pairs)
+
+    def completed(self, number: int) -> None:
+        """Note that a share was completed, so that nothing is given back for it."""
+        server = self.selection.writing.pop(number)
+        self._allocated[server.id].discard(number)
+        self.selection.held.setdefault(server.id, set()).add(number)
+
+    async def give_back(self, number: int) -> None:
+        """Give back one allocation that will not be completed."""
+        server = self.selection.writing.pop(number, None)
+        if server is not None:
+            self._allocated[server.id].discard(number)
+            await self._give_back([(server, number)])
+
+    def unhappy(self, sharemap: Mapping[int, set[str]]) -> UnhappyError:
+        """Return the error that says what was needed and what was found (grid.md, section 9.1)."""
+        holders = {server for servers in sharemap.values() for server in servers}
+        count, reached = len(holders), happiness(sharemap)
+        if count < self._needed:
+            text = f"needs at least {self._needed} servers to hold shares, {count} did"
+        elif reached < self._needed:
+            text = (
+                f"shares lie on {count} servers, but so unevenly that {self._needed} of them need not suffice"
+            )
+        else:
+            text = f"needs {self._wanted} servers with a share of their own, {reached} were found"
+        known, failed = len(self._servers), self._failed
+        text += (
+            f" ({known} known, {len(self._order)} answered, {self._full} full or read-only, {failed} failed)"
+        )
+        problems = self._problems.all()
+        if problems:
+            text += "; " + "; ".join(str(problem) for problem in problems[-3:])
+        return UnhappyError(
+            text,
+            servers=count,
+            happiness=reached,
+            shares_needed=self._needed,
+            happiness_wanted=self._wanted,
+        )
+
+    # -- candidates
+
+    async def _add_candidates(self, count: int) -> None:
+        """Ask the next servers what they can take; those that answer become candidates, in permuted order."""
+        while count > 0 and self._unasked:
+            asked, self._unasked = self._unasked[:count], self._unasked[count:]
+            answers = await asyncio.gather(*(self._ask(server) for server in asked))
+            good = [server for server, answered in zip(asked, answers, strict=True) if answered]
+            self._order += good
+            count -= len(good)
+
+    async def _ask(self, server: KnownServer) -> bool:
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                version = await server.version()
+        except (ServerError, StorageRefusalError) as error:
+            self._fail(server, error)
+            return False
+        except TimeoutError:
+            self._fail(server, ServerError(f"hung: no answer within {ASK_TIMEOUT_S:g} s"))
+            return False
+        if version.maximum_immutable_share_size < self._share_size:
+            self._refuse(server)
+        return True
+
+    def _fail(self, server: KnownServer, error: Exception) -> None:
+        self._failed += 1
+        self._problems.note(server, error)
+
+    def _refuse(self, server: KnownServer) -> None:
+        if server.id not in self._read_only:
+            self._read_only.add(server.id)
+            self._full += 1
+
+    # -- rounds of placement
+
+    async def _round(self, *, survey: bool) -> bool:
+        """Place, allocate what is new, give back what is not needed; True if something was learnt."""
+        placement = place([s.id for s in self._order], self._read_only, self._total, self.selection.held)
+        wanted: dict[str, set[int]] = {}
+        for number, server_id in placement.servers.items():
+            if number not in self.selection.held.get(server_id, ()):
+                wanted.setdefault(server_id, set()).add(number)
+        surplus = [
+            (self._servers[s], n)
+            for s, numbers in self._allocated.items()
+            for n in numbers
+            if n not in wanted.get(s, ())
+        ]
+        for server, number in surplus:
+            self._allocated[server.id].discard(number)
+        new = {s: n - self._allocated.get(s, set()) for s, n in wanted.items()}
+        asks = [self._allocate(self._servers[s], n) for s, n in new.items() if n]
+        if survey:
+            asks += [
+                self._survey(s) for s in self._order if not new.get(s.id) and s.id not in self._allocated
+            ]
+        changed = any(await asyncio.gather(self._give_back(surplus), *asks))
+        self.selection.writing = {
+            n: self._servers[s] for s, numbers in self._allocated.items() for n in numbers
+        }
+        return changed
+
+    async def _allocate(self, server: KnownServer, numbers: set[int]) -> bool:
+        """Ask a server to take shares. True if it answered anything but a plain yes."""
+        held = self.selection.held.get(server.id, set())
+        try:
+            async with asyncio.timeout(ALLOCATE_TIMEOUT_S):
+                answer = await server.service.allocate(
+                    self._index,
+                    frozenset(numbers | held),
+                    self._share_size,
+                    self.upload_secret(server),
+                    server.lease(self._index),
+                )
+        except (ServerError, StorageRefusalError, TimeoutError) as error:
+            self._drop(server, error)
+            return True
+        self._renewed.add(server.id)
+        return self._learn(server, numbers, answer)
+
+    def _learn(self, server: KnownServer, numbers: set[int], answer: Allocation) -> bool:
+        held = self.selection.held.setdefault(server.id, set())
+        already = {n for n in answer.already_have if n < self._total}
+        changed = not already <= held
+        held |= already
+        self._allocated.setdefault(server.id, set()).update(answer.allocated & numbers)
+        if numbers - answer.allocated - already:
+            self._refuse(server)
+            changed = True
+        return changed
+
+    async def _survey(self, server: KnownServer) -> bool:
+        """Ask which shares a server holds that is to get none. True if it named any, or failed."""
+        try:
+            async with asyncio.timeout(ALLOCATE_TIMEOUT_S):
+                numbers = await server.service.list_immutable(self._index)
+        except (ServerError, StorageRefusalError, TimeoutError) as error:
+            self._drop(server, error)
+            return True
+        held = self.selection.held.setdefault(server.id, set())
+        before = len(held)
+        held |= {n for n in numbers if n < self._total}
+        return len(held) > before
+
+    def _drop(self, server: KnownServer, error: Exception) -> None:
+        self._fail(server, ServerError("hung") if isinstance(error, TimeoutError) else error)
+        self._order = [s for s in self._order if s is not server]
+        self._allocated.pop(server.id, None)
+        self.selection.held.pop(server.id, None)
+
+    async def _give_back(self, pairs: list[tuple[KnownServer, int]]) -> bool:
+        async def abort(server: KnownServer, number: int) -> None:
+            try:
+                async with asyncio.timeout(ABORT_TIMEOUT_S):
+                    await server.service.abort(self._index, number, self.upload_secret(server))
+            except (ServerError, StorageRefusalError, TimeoutError):
+                pass  # an upload nobody completes expires by itself
+
+        await asyncio.gather(*(abort(server, number) for server, number in pairs))
+        return False
+
+    async def _renew_leases(self) -> None:
+        """Renew the leases of shares that were found on servers we allocated nothing on."""
+
+        async def renew(server: KnownServer) -> None:
+            try:
+                await server.service.add_lease(self._index, server.lease(self._index))
+            except (ServerError, StorageRefusalError) as error:
+                self._problems.note(server, error)
+
+        holders = [s for s, numbers in self.selection.held.items() if numbers and s not in self._renewed]
+        await asyncio.gather(*(renew(self._servers[s]) for s in holders))

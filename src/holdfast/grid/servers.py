@@ -1,0 +1,177 @@
+"""The servers a client knows: whether each is up, when to try again, what it last
+said of itself, and the secrets this client uses with it.
+
+Source: docs/spec/grid.md, sections 5.2, 7 and 8.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from holdfast.crypto import lease_secrets
+from holdfast.errors import ServerError, WrongServerKeyError
+from holdfast.grid.http_storage import HttpStorageServer
+from holdfast.interfaces.storage import LeaseSecrets, ServerVersion
+from holdfast.interfaces.types import StorageIndex
+from holdfast.planning.permutation import permuted
+from holdfast.protocol.server_record import ServerRecord
+from holdfast.wire.client import Address, ServerConnections
+from holdfast.wire.pinning import pinning_ssl_context
+
+log = structlog.get_logger(__name__)
+
+RETRY_FIRST_S = 1.0
+RETRY_MAX_S = 60.0
+RETRY_IMPOSTOR_S = 3600.0
+RETRY_JITTER = 0.25
+VERSION_AGE_MAX_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """How a server is seen: ``state`` is up, down or unknown; ``since`` in Unix seconds."""
+
+    server_id: str
+    nickname: str
+    state: str
+    reason: str
+    since: float
+
+
+class KnownServer:
+    """One server of the list."""
+
+    def __init__(
+        self, record: ServerRecord, context: ssl.SSLContext, lease_secret: bytes, owner: Servers
+    ) -> None:
+        self.record = record
+        self.id = record.server_id
+        self.name = record.nickname or record.server_id[:11]
+        nurls = record.nurls
+        self.service = HttpStorageServer(
+            ServerConnections([Address(n.host, n.port) for n in nurls], nurls[0].spki_hash, context),
+            nurls[0].swissnum,
+            self._contact,
+        )
+        self._lease_secret = lease_secret
+        self._owner = owner
+        self._state = ServerState(self.id, record.nickname, "unknown", "not tried yet", time.time())
+        self._delay_s = RETRY_FIRST_S
+        self._retry_at = 0.0
+        self._version: ServerVersion | None = None
+        self._version_at = 0.0
+
+    @property
+    def state(self) -> ServerState:
+        return self._state
+
+    @property
+    def available(self) -> bool:
+        """True unless it is down and it is too early to try again."""
+        return self._state.state != "down" or time.monotonic() >= self._retry_at
+
+    async def version(self) -> ServerVersion:
+        """Return what the server says of itself, at most a minute old.
+
+        Raises:
+            ServerError: it gave no usable answer.
+        """
+        if self._version is None or time.monotonic() - self._version_at > VERSION_AGE_MAX_S:
+            self._version = await self.service.version()
+            self._version_at = time.monotonic()
+        return self._version
+
+    def lease(self, index: StorageIndex) -> LeaseSecrets:
+        """Return this client's lease secrets for one file on this server."""
+        return lease_secrets_for(self._lease_secret, index, self.record.server_seed)
+
+    def retry_now(self) -> None:
+        """Forget the waiting time: the network seems to be back."""
+        self._retry_at = 0.0
+        self._delay_s = RETRY_FIRST_S
+
+    def _contact(self, error: ServerError | None) -> None:
+        if error is None:
+            if self._state.state != "up":
+                self._change("up", "answers")
+                self._owner.came_up()
+            self._delay_s = RETRY_FIRST_S
+            return
+        impostor = isinstance(error, WrongServerKeyError)
+        self._version = None
+        if self._state.state != "down" or self._state.reason != str(error):
+            self._change("down", str(error))
+            (log.error if impostor else log.info)("server down", server=self.name, reason=str(error))
+        wait = RETRY_IMPOSTOR_S if impostor else self._delay_s
+        jitter = random.uniform(-RETRY_JITTER, RETRY_JITTER)  # noqa: S311  (spreads load, protects nothing)
+        self._retry_at = time.monotonic() + wait * (1 + jitter)
+        self._delay_s = min(self._delay_s * 2, RETRY_MAX_S)
+
+    def _change(self, state: str, reason: str) -> None:
+        self._owner.changing(self, state)
+        self._state = ServerState(self.id, self.record.nickname, state, reason, time.time())
+
+
+class Servers:
+    """All servers of the list."""
+
+    def __init__(
+        self, records: Sequence[ServerRecord], lease_secret: bytes, preferred: frozenset[str]
+    ) -> None:
+        context = pinning_ssl_context()
+        self._preferred = preferred
+        self._servers = {r.server_id: KnownServer(r, context, lease_secret, self) for r in records}
+        self._all_were_down = False
+
+    def __len__(self) -> int:
+        return len(self._servers)
+
+    def __getitem__(self, server_id: str) -> KnownServer:
+        return self._servers[server_id]
+
+    def all(self) -> list[KnownServer]:
+        """Return every server, in the order of the list."""
+        return list(self._servers.values())
+
+    def in_order(self, index: StorageIndex) -> list[KnownServer]:
+        """Return the servers worth trying now, in the permuted order of this file."""
+        seeds = [(s.id, s.record.permutation_seed) for s in self._servers.values() if s.available]
+        return [self._servers[key] for key in permuted(index, seeds, self._preferred)]
+
+    def nickname(self, server_id: str) -> str:
+        """Return the name for people of a server."""
+        return self._servers[server_id].name
+
+    def changing(self, server: KnownServer, state: str) -> None:
+        """Note, before it happens, that a server's state changes."""
+        if state == "down":
+            others = [s for s in self._servers.values() if s is not server]
+            self._all_were_down = all(s.state.state == "down" for s in others)
+
+    def came_up(self) -> None:
+        """After all were down, this machine was offline: try the others at once."""
+        if self._all_were_down:
+            self._all_were_down = False
+            for server in self._servers.values():
+                server.retry_now()
+
+    def close(self) -> None:
+        """End every connection."""
+        for server in self._servers.values():
+            server.service.close()
+
+
+def lease_secrets_for(lease_secret: bytes, index: bytes, server_seed: bytes) -> LeaseSecrets:
+    """Derive the secrets of a client's lease on one file at one server (grid.md, section 7)."""
+    renew = lease_secrets.file_renewal_secret(lease_secrets.client_renewal_secret(lease_secret), index)
+    cancel = lease_secrets.file_cancel_secret(lease_secrets.client_cancel_secret(lease_secret), index)
+    return LeaseSecrets(
+        lease_secrets.bucket_renewal_secret(renew, server_seed),
+        lease_secrets.bucket_cancel_secret(cancel, server_seed),
+    )

@@ -1,0 +1,201 @@
+"""Uploads immutable files: from a source to a capability.
+
+Source: docs/spec/seed-map.md, section Q; docs/spec/immutable.md, section 10; docs/spec/grid.md, section 11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import BinaryIO
+
+from holdfast.caps import ImmutableReadCap, LiteralCap
+from holdfast.crypto.immutable_hashes import storage_index
+from holdfast.formats.extension_block import packed_length
+from holdfast.formats.segmentation import Segmentation
+from holdfast.formats.share_layout import ShareLayout
+from holdfast.grid.advice import Problems
+from holdfast.grid.bucket_writer import RemoteBucketWriter
+from holdfast.grid.convergence import convergent_key_of
+from holdfast.grid.encoder import FileEncoder
+from holdfast.grid.memory import MemoryBudget
+from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
+from holdfast.grid.results import UploadResult
+from holdfast.grid.selection import ServerSelection
+from holdfast.grid.servers import Servers
+from holdfast.grid.settings import EncodingSettings
+from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, Plaintext, open_source
+from holdfast.grid.structured import first_error
+from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
+from holdfast.interfaces.types import StorageIndex
+from holdfast.planning.happiness import happiness
+
+LITERAL_SIZE_MAX = 55  # bytes
+
+
+class Uploader:
+    """Uploads files to the servers of one client."""
+
+    def __init__(
+        self, servers: Servers, encoding: EncodingSettings, executor: Executor, memory: MemoryBudget
+    ) -> None:
+        self._servers = servers
+        self._encoding = encoding
+        self._executor = executor
+        self._memory = memory
+
+    async def upload(
+        self,
+        uploadable: Uploadable | AsyncUploadable,
+        *,
+        encoding: EncodingSettings | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> UploadResult:
+        """Store a file.
+
+        Shares that are on their servers already are not sent again. On failure, and when cancelled,
+        the servers are told to forget what is incomplete.
+
+        Raises:
+            InputError, SourceChangedError: the source cannot be read, or changed meanwhile.
+            NoServersError, UnhappyError: too few servers took part.
+        """
+        source = await open_source(uploadable)
+        try:
+            with first_error():
+                return await self._store(source, encoding or self._encoding, progress or ignore_progress)
+        finally:
+            await source.close()
+
+    async def upload_data(self, data: bytes) -> UploadResult:
+        """Store bytes."""
+        return await self.upload(DataSource(data))
+
+    async def upload_filename(self, filename: str | Path) -> UploadResult:
+        """Store the file of an absolute path. Raises ValueError for a relative one."""
+        return await self.upload(FileNameSource(filename))
+
+    async def upload_filehandle(self, filehandle: BinaryIO) -> UploadResult:
+        """Store what an open handle gives from its beginning. It stays open."""
+        return await self.upload(FileHandleSource(filehandle))
+
+    async def _store(
+        self, source: Plaintext, encoding: EncodingSettings, progress: ProgressCallback
+    ) -> UploadResult:
+        if source.size <= LITERAL_SIZE_MAX:
+            data = bytearray(source.size)
+            await asyncio.to_thread(source.read_into, 0, memoryview(data))
+            return UploadResult(LiteralCap(bytes(data)).to_text(), source.size, {}, 0, 0, 0)
+        plan = Segmentation.plan(
+            source.size, encoding.shares_needed, encoding.shares_total, encoding.segment_size_max
+        )
+        key = await self._key(source, plan, encoding, progress)
+        return await _Upload(self, source, plan, key, encoding, progress).run()
+
+    async def _key(
+        self,
+        source: Plaintext,
+        plan: Segmentation,
+        encoding: EncodingSettings,
+        progress: ProgressCallback,
+    ) -> bytes:
+        if encoding.convergence_secret is None:
+            return secrets.token_bytes(16)
+        return await convergent_key_of(source, plan, encoding.convergence_secret, self._executor, progress)
+
+
+class _Upload:
+    """One upload to the end."""
+
+    def __init__(
+        self,
+        uploader: Uploader,
+        source: Plaintext,
+        plan: Segmentation,
+        key: bytes,
+        encoding: EncodingSettings,
+        progress: ProgressCallback,
+    ) -> None:
+        self._source = source
+        self._plan = plan
+        self._key = key
+        self._wanted = encoding.happiness
+        self._index = StorageIndex(storage_index(key))
+        self._problems = Problems(self._index)
+        self._layout = ShareLayout.plan(plan, packed_length(plan))
+        self._servers = uploader._servers
+        self._selecting = ServerSelection(
+            self._servers,
+            self._index,
+            self._layout.share_length,
+            plan.shares_needed,
+            plan.shares_total,
+            encoding.happiness,
+            self._problems,
+        )
+        self._selection = self._selecting.selection
+        self._encoder = FileEncoder(
+            plan,
+            key,
+            uploader._executor,
+            uploader._memory,
+            on_lost=self._lost,
+            can_spare=self._can_spare,
+            on_progress=lambda done: progress(Progress("uploading", done, plan.size)),
+        )
+        self._lost_numbers: list[int] = []
+
+    async def run(self) -> UploadResult:
+        try:
+            selection = await self._selecting.run()
+            found = {number for numbers in selection.held.values() for number in numbers}
+            writers = {
+                number: RemoteBucketWriter(
+                    server.service,
+                    self._index,
+                    number,
+                    self._selecting.upload_secret(server),
+                    self._plan,
+                    self._layout,
+                )
+                for number, server in selection.writing.items()
+            }
+            self._encoder.setup(self._source)
+            self._encoder.set_shareholders(writers)
+            ueb_hash = await self._encoder.start()
+            pushed = sorted(selection.writing)
+            for number in pushed:
+                self._selecting.completed(number)
+        except BaseException:
+            await asyncio.shield(self._selecting.abort())
+            raise
+        sharemap = selection.sharemap()
+        if happiness(sharemap) < self._wanted:
+            raise self._selecting.unhappy(sharemap)
+        cap = ImmutableReadCap(
+            self._key, bytes(ueb_hash), self._plan.shares_needed, self._plan.shares_total, self._plan.size
+        )
+        return UploadResult(
+            cap.to_text(),
+            self._plan.size,
+            {number: tuple(sorted(sharemap[number])) for number in sorted(sharemap)},
+            happiness(sharemap),
+            len(pushed),
+            len(found),
+            self._problems.all(),
+        )
+
+    def _can_spare(self, number: int) -> bool:
+        return happiness(self._selection.sharemap(without=number)) >= self._wanted
+
+    def _lost(self, number: int, error: Exception) -> None:
+        """Go on without a share if enough others are left. Raises UnhappyError."""
+        server = self._selection.writing[number]
+        self._problems.note(server, error, number)
+        spare = self._can_spare(number)
+        self._lost_numbers.append(number)
+        self._selection.writing.pop(number)
+        if not spare:
+            raise self._selecting.unhappy(self._selection.sharemap())

@@ -1,0 +1,137 @@
+"""A strict reader of the CBOR that storage messages consist of.
+
+General decoders forgive what this protocol must refuse: duplicate keys, trailing bytes, floats, bignums,
+foreign tags, deep nesting. Byte strings are not copied until they are kept.
+
+Source: docs/spec/storage-protocol.md, section 6.2; RFC 8949.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEPTH_MAX = 16
+SET_TAG = 258
+
+
+class MalformedCborError(ValueError):
+    """The bytes are not one item of the CBOR this protocol allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedSet:
+    """The array behind tag 258."""
+
+    items: list[object]
+
+
+def decode(data: bytes) -> object:
+    """Return the one item in ``data``: int, bytes, str, list, dict, bool, None or TaggedSet.
+
+    Raises:
+        MalformedCborError: anything this protocol does not allow.
+    """
+    reader = _Reader(data)
+    item = reader.item(0)
+    if reader.position != len(data):
+        raise MalformedCborError("bytes follow the item")
+    return item
+
+
+_BREAK = object()
+_SIMPLE = {20: False, 21: True, 22: None}
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.position = 0
+
+    def item(self, depth: int, *, break_allowed: bool = False) -> object:
+        if depth > DEPTH_MAX:
+            raise MalformedCborError("nested too deep")
+        first = self._take(1)[0]
+        major, info = first >> 5, first & 31
+        if first == 0xFF and break_allowed:
+            return _BREAK
+        if info == 31 and major in (2, 3, 4, 5):
+            return self._indefinite(major, depth)
+        argument = self._argument(info)
+        if major == 0:
+            return argument
+        if major == 1:
+            return -1 - argument
+        if major == 2:
+            return self._take(argument)
+        if major == 3:
+            return _text(self._take(argument))
+        if major == 4:
+            return [self.item(depth + 1) for _ in range(self._count(argument))]
+        if major == 5:
+            return self._map(self._count(argument), depth)
+        if major == 6:
+            return self._tagged(argument, depth)
+        if info < 24 and argument in _SIMPLE:
+            return _SIMPLE[argument]
+        raise MalformedCborError("a float or an unknown simple value")
+
+    def _argument(self, info: int) -> int:
+        if info < 24:
+            return info
+        if info > 27:
+            raise MalformedCborError("a reserved length")
+        return int.from_bytes(self._take(1 << (info - 24)), "big")
+
+    def _count(self, count: int) -> int:
+        """Return a number of items that the rest of the data can hold; each takes a byte at least."""
+        if count > len(self._data) - self.position:
+            raise MalformedCborError("cut off")
+        return count
+
+    def _take(self, size: int) -> bytes:
+        end = self.position + size
+        if end > len(self._data):
+            raise MalformedCborError("cut off")
+        piece = self._data[self.position : end]
+        self.position = end
+        return piece
+
+    def _map(self, count: int | None, depth: int) -> dict[object, object]:
+        result: dict[object, object] = {}
+        while count is None or len(result) < count:
+            key = self.item(depth + 1, break_allowed=count is None)
+            if key is _BREAK:
+                break
+            if not isinstance(key, int | bytes | str) or isinstance(key, bool):
+                raise MalformedCborError("a key of another kind")
+            if key in result:
+                raise MalformedCborError("a key comes twice")
+            result[key] = self.item(depth + 1)
+        return result
+
+    def _tagged(self, tag: int, depth: int) -> TaggedSet:
+        item = self.item(depth + 1)
+        if tag != SET_TAG or not isinstance(item, list):
+            raise MalformedCborError("a tag that is not a set's")
+        return TaggedSet(item)
+
+    def _indefinite(self, major: int, depth: int) -> object:
+        if major == 5:
+            return self._map(None, depth)
+        items: list[object] = []
+        while (item := self.item(depth + 1, break_allowed=True)) is not _BREAK:
+            items.append(item)
+        if major == 4:
+            return items
+        if major == 2 and all(type(i) is bytes for i in items):
+            return b"".join(i for i in items if isinstance(i, bytes))
+        if major == 3 and all(type(i) is str for i in items):
+            return "".join(i for i in items if isinstance(i, str))
+        raise MalformedCborError("a string in pieces of another kind")
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedCborError("text that is not UTF-8") from None
