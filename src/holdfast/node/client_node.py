@@ -1,0 +1,73 @@
+"""A client as its node directory describes it: settings, secrets, known servers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from holdfast.errors import ConfigError
+from holdfast.grid.server_list import load_server_list
+from holdfast.grid.settings import ClientSettings
+from holdfast.node.client_secrets import load_client_secrets
+from holdfast.node.config import CONFIG_FILE, SERVER_LISTS, ClientConfig, load_config
+from holdfast.protocol.server_record import ServerRecord
+
+GRID_FILE = "grid.json"  # marks the directory of a local grid
+GRID_CLIENT = "client"  # the client node inside it
+
+
+def client_directory(directory: Path) -> Path:
+    """Return the client node that ``directory`` means: itself, or the one inside a local grid.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if (directory / GRID_FILE).is_file():
+        return directory / GRID_CLIENT
+    if (directory / CONFIG_FILE).is_file():
+        return directory
+    what = "has neither holdfast.toml nor grid.json" if directory.is_dir() else "does not exist"
+    raise ConfigError(f"{directory} is neither a client node nor a local grid: it {what}")
+
+
+def load_client_settings(directory: Path) -> ClientSettings:
+    """Read the settings and secrets of the client node that ``directory`` means.
+
+    Raises:
+        ConfigError: something in it is missing or wrong; the message names it.
+    """
+    node = client_directory(directory)
+    config = load_config(node).client
+    try:
+        secrets = load_client_secrets(node / "private")
+    except OSError as error:
+        raise ConfigError(
+            f"{node / 'private'}: cannot create the client's secrets: {error.strerror}"
+        ) from error
+    return ClientSettings(
+        lease_secret=secrets.lease,
+        encoding=replace(config.encoding, convergence_secret=secrets.convergence),
+        preferred_servers=config.preferred_servers,
+    )
+
+
+def load_known_servers(directory: Path) -> tuple[list[ServerRecord], list[str]]:
+    """Read which servers the client node that ``directory`` means knows, and which entries are wrong.
+
+    Raises:
+        ConfigError: there is no list, or it makes no sense as a whole.
+    """
+    node = client_directory(directory)
+    return load_server_list(_server_list(node, load_config(node).client))
+
+
+def _server_list(node: Path, config: ClientConfig) -> Path:
+    if config.servers is not None:
+        path = node / config.servers
+        if not path.is_file():
+            raise ConfigError(f"{node / CONFIG_FILE}: client.servers names {path}, which is not there")
+        return path
+    for name in SERVER_LISTS:
+        if (node / name).is_file():
+            return node / name
+    raise ConfigError(f"{node} knows no storage servers: put their list into {node / SERVER_LISTS[0]}")
