@@ -1,0 +1,198 @@
+"""``holdfast demo``: the whole promise in a minute. Ten storage servers, a file, seven
+servers killed, the file read back from the three that are left.
+
+    python -m holdfast.cli.demo [--file PATH]
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from holdfast.cli import event_loop
+from holdfast.cli.files import source_for, target_for
+from holdfast.cli.messages import size_text
+from holdfast.cli.progress_bars import progress_bars
+from holdfast.cli.share_picture import PictureRow, share_picture
+from holdfast.errors import InputError, IntegrityError
+from holdfast.grid.results import UploadResult
+from holdfast.grid.settings import EncodingSettings
+from holdfast.node.local_grid import LocalGrid
+from holdfast.node.wiring import connect
+
+SERVERS, KILLED = 10, 7
+ENCODING = EncodingSettings(shares_needed=3, happiness=7, shares_total=10)
+OWN_FILE_SIZE = 50_000_000  # bytes
+PIECE = 1 << 20  # bytes
+SPACE_FACTOR = 10 / 3 + 1 + 0.1  # shares, the copy read back, hashes
+
+NEXT = """\
+Nothing is left of this grid. To try it at your own pace:
+  holdfast grid start ~/my-grid --servers 10
+  export HOLDFAST_NODE=~/my-grid
+  holdfast put FILE
+  holdfast grid kill ~/my-grid amber
+  holdfast get CAPABILITY COPY
+  holdfast check --verify CAPABILITY
+  holdfast grid stop ~/my-grid"""
+
+
+@click.command()
+@click.option(
+    "--file", type=click.Path(path_type=Path), help="The file to store. Default: 50 MB of random bytes."
+)
+def demo(file: Path | None) -> None:
+    """Store a file on a grid of ten servers of its own, kill seven, read it back from the three left.
+
+    Takes room for about 4.5 times the size of the file, in a temporary directory (TMPDIR says where) that is
+    removed at the end.
+    """
+    with _signals_as_exceptions(), _temporary_grid() as (place, grid):
+        stored = _chosen_file(place, file)
+        _start(grid)
+        result = _store(grid, stored, given=file is not None)
+        _show(grid, result)
+        _kill(grid)
+        _read_back(grid, result.uri, stored, place / "read-back")
+    click.echo(f"\n{NEXT}")
+
+
+def _start(grid: LocalGrid) -> None:
+    click.echo(f"Starting {SERVERS} storage servers, each a process of its own, spoken to over TLS ...")
+    began = time.monotonic()
+    grid.start(SERVERS, ENCODING)
+    click.echo(f"  {_seconds(began)}: {', '.join(grid.names)}")
+
+
+def _store(grid: LocalGrid, file: Path, *, given: bool) -> UploadResult:
+    size = file.stat().st_size
+    what = str(file) if given else "a file of random bytes"
+    click.echo(f"\nStoring {what}, {size_text(size)}: encrypted, cut into {ENCODING.shares_total} shares ...")
+    began = time.monotonic()
+    result = event_loop.run(_upload(grid, file))
+    click.echo(f"  {_rate(size, began)}")
+    click.echo(f"\nIts capability, all that is needed to read it back:\n  {result.uri}")
+    return result
+
+
+async def _upload(grid: LocalGrid, file: Path) -> UploadResult:
+    with source_for(str(file)) as source, progress_bars() as progress:
+        async with connect(grid.client_directory) as client:
+            return await client.upload(source, progress=progress)
+
+
+def _show(grid: LocalGrid, result: UploadResult) -> None:
+    if not result.shares:
+        click.echo("\nSo small a file fits into the capability itself; no server holds any of it.")
+        return
+    click.echo(f"\nWhich server holds which share (any {ENCODING.shares_needed} give the file back):\n")
+    rows = [PictureRow(server_id, name) for name, server_id in grid.server_ids().items()]
+    click.echo(_indented(share_picture(result.shares, rows, ENCODING.shares_total)))
+
+
+def _kill(grid: LocalGrid) -> None:
+    doomed = sorted(random.sample(grid.names, KILLED))
+    click.echo(f"\nKilling {KILLED} of {SERVERS} servers (kill -9): {', '.join(doomed)}")
+    for name in doomed:
+        grid.kill(name)
+
+
+def _read_back(grid: LocalGrid, uri: str, original: Path, copy: Path) -> None:
+    left = [server.name for server in grid.status() if server.state == "running"]
+    click.echo(f"\nReading the file back from those left: {', '.join(left)} ...")
+    began = time.monotonic()
+    event_loop.run(_download(grid, uri, copy))
+    click.echo(f"  {_rate(original.stat().st_size, began)}")
+    if not filecmp.cmp(original, copy, shallow=False):
+        raise IntegrityError("the file read back is not the file stored")
+    click.echo("  every byte is the same")
+
+
+async def _download(grid: LocalGrid, uri: str, copy: Path) -> None:
+    with target_for(str(copy)) as target, progress_bars() as progress:
+        async with connect(grid.client_directory) as client:
+            await client.download(uri, target, progress=progress)
+
+
+def _chosen_file(place: Path, file: Path | None) -> Path:
+    """Return the file to store, after making one if need be and looking for room."""
+    if file is not None and not file.is_file():
+        raise InputError(f"{file} is not a file that can be read")
+    size = OWN_FILE_SIZE if file is None else file.stat().st_size
+    needed = int(size * (SPACE_FACTOR + (file is None)))
+    if shutil.disk_usage(place).free < needed:
+        raise InputError(f"{place} has no room for {size_text(needed)}; let TMPDIR name another directory")
+    if file is not None:
+        return file.absolute()
+    own = place / "random-bytes"
+    with open(own, "wb") as handle:
+        for begin in range(0, size, PIECE):
+            handle.write(os.urandom(min(PIECE, size - begin)))
+    return own
+
+
+@contextmanager
+def _temporary_grid() -> Iterator[tuple[Path, LocalGrid]]:
+    """Give a directory and a grid inside it; end both, whatever happens."""
+    place = Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
+    grid = LocalGrid(place / "grid", attached=True)
+    try:
+        yield place, grid
+    finally:
+        # A second Ctrl-C must not leave half of it behind.
+        for number in event_loop.SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        try:
+            if grid.exists:
+                grid.stop()
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    def interrupt(number: int, _: FrameType | None) -> NoReturn:
+        raise event_loop.InterruptedBySignalError(number)
+
+    before = {number: signal.signal(number, interrupt) for number in event_loop.SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _seconds(began: float) -> str:
+    return f"{time.monotonic() - began:.1f} s"
+
+
+def _rate(size: int, began: float) -> str:
+    duration = max(time.monotonic() - began, 1e-9)
+    return f"{duration:.1f} s, {size_text(size / duration)} per second"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _main(arguments: Sequence[str]) -> NoReturn:
+    from holdfast.cli.main import main
+
+    main(["demo", *arguments])
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

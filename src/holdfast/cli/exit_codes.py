@@ -1,0 +1,73 @@
+"""What each exit status means: one table, from the class of an error to its number.
+
+A script can tell from the status alone whether to fix its call, wait, or worry.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from holdfast import errors
+
+
+class ExitCode(enum.IntEnum):
+    """Exit statuses of ``holdfast``. 128 + n: ended by signal n."""
+
+    DONE = 0
+    DEFECT = 1
+    USAGE = 2
+    UNHEALTHY = 3
+    UNRECOVERABLE = 4
+    INPUT = 5
+    SOURCE_CHANGED = 6
+    CAPABILITY = 7
+    CONFIGURATION = 8
+    UNAVAILABLE = 9
+    UNHAPPY = 10
+    INTEGRITY = 11
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+MEANINGS = {
+    ExitCode.DONE: "done; check: healthy",
+    ExitCode.DEFECT: "a defect of Holdfast (HOLDFAST_DEBUG=1 shows where)",
+    ExitCode.USAGE: "wrong use of the command line",
+    ExitCode.UNHEALTHY: "check: shares are missing, the file can be read",
+    ExitCode.UNRECOVERABLE: "fewer good shares than needed were found; trying later may help",
+    ExitCode.INPUT: "a local file or directory cannot be used: missing, a directory, full disk, ...",
+    ExitCode.SOURCE_CHANGED: "the file changed while it was read",
+    ExitCode.CAPABILITY: "the capability is cut, misspelt, or not of a kind that allows this",
+    ExitCode.CONFIGURATION: "no node was named, or a file of it is missing or wrong",
+    ExitCode.UNAVAILABLE: "no storage server answers, or they fail",
+    ExitCode.UNHAPPY: "too few servers take shares to store the file safely",
+    ExitCode.INTEGRITY: "what the servers gave is proven wrong",
+    ExitCode.INTERRUPTED: "interrupted (128 + number of the signal)",
+    ExitCode.BROKEN_PIPE: "whoever read the output went away",
+}
+
+# The first class that fits counts.
+_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (errors.SourceChangedError, ExitCode.SOURCE_CHANGED),
+    (errors.ConfigError, ExitCode.CONFIGURATION),
+    (errors.InputError, ExitCode.INPUT),
+    (errors.CapabilityError, ExitCode.CAPABILITY),
+    (errors.NotEnoughSharesError, ExitCode.UNRECOVERABLE),
+    (errors.UnhappyError, ExitCode.UNHAPPY),
+    (errors.UnavailableError, ExitCode.UNAVAILABLE),
+    (errors.IntegrityError, ExitCode.INTEGRITY),
+    (errors.CancelledTransferError, ExitCode.INTERRUPTED),
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (BrokenPipeError, ExitCode.BROKEN_PIPE),
+    (OSError, ExitCode.INPUT),
+)
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Return the status for a command that ended with ``error``."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
+
+
+def table() -> str:
+    """Return the table for people, a line per status."""
+    return "\n".join(f"{code.value:4}  {meaning}" for code, meaning in MEANINGS.items())
