@@ -182,14 +182,16 @@ async def test_a_reader_that_does_not_read_is_dropped(peer: Peer, tmp_path: Path
         return Response(206, (), FileRange(os.open(path, os.O_RDONLY), 0, 32 << 20))
 
     limits = ServerLimits(silence_s=0.5)
-    async with serve(handler, "127.0.0.1", 0, peer.context(), limits) as server:
-        async with raw(server) as (reader, writer):
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            await writer.drain()
-            reader._transport.pause_reading()  # type: ignore[attr-defined]
-            async with asyncio.timeout(8):
-                while server.connections or server.tasks:
-                    await asyncio.sleep(0.1)
+    async with (
+        serve(handler, "127.0.0.1", 0, peer.context(), limits) as server,
+        raw(server) as (reader, writer),
+    ):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await writer.drain()
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(8):
+            while server.connections or server.tasks:
+                await asyncio.sleep(0.1)
 
 
 async def test_too_many_connections_are_turned_away_and_others_served(peer: Peer) -> None:

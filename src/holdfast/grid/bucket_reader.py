@@ -100,7 +100,7 @@ class RemoteBucketReader:
         length = int.from_bytes(field, "big")
         if length > MAX_UEB_READ:
             raise CorruptShareError(
-                f"corruption in share[{header.extension}-{header.extension + header.field_size}): absurd length"
+                f"corruption in share[{header.extension}-{header.extension + 4}): absurd length"
             )
         return await self._bytes(header.extension + header.field_size, length)
 

@@ -156,7 +156,7 @@ class RemoteBucketWriter:
 _ZEROS = memoryview(bytes(1 << 16))
 
 
-def _zeros(size: int) -> list[Buffer]:
+def _zeros(size: int) -> Sequence[Buffer]:
     """Return ``size`` zero bytes in pieces, all of one small block of memory."""
     whole, rest = divmod(size, len(_ZEROS))
     return [_ZEROS] * whole + ([_ZEROS[:rest]] if rest else [])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
@@ -102,7 +102,7 @@ class FileDecoder:
         assert self.proofs.plan is not None
         return self.proofs.plan
 
-    async def read(self, offset: int, size: int) -> AsyncIterator[memoryview]:
+    async def read(self, offset: int, size: int) -> AsyncGenerator[memoryview]:
         """Yield the proven bytes ``[offset, offset + size)`` in order. Each piece is valid until the next.
 
         Raises: as ``open``.
@@ -168,7 +168,10 @@ class FileDecoder:
     def _decode_batch(
         self, plan: Segmentation, segments: range, arrived: Mapping[Fetch, bytearray], out: bytearray
     ) -> list[tuple[Fetch, Exception]]:
-        """Decode into ``out``; return the shares whose blocks are not the ones uploaded. Runs in a worker thread."""
+        """Decode into ``out``; return the shares whose blocks are not the ones uploaded.
+
+        Runs in a worker thread.
+        """
         fetches = list(arrived)
         bad: dict[Fetch, Exception] = {}
         numbers = [f.number for f in fetches]
@@ -192,7 +195,7 @@ class FileDecoder:
             assert self.proofs.crypttext is not None
             if not bad and segment_hash != self.proofs.crypttext.leaf(segment):
                 raise BadFileError(
-                    f"segment {segment} is not what its uploader promised: the shares of this file were made wrongly"
+                    f"segment {segment} is not what its uploader promised: the shares were made wrongly"
                 )
         return list(bad.items())
 
@@ -237,6 +240,7 @@ class FileDecoder:
                 for fetch in running.slow():
                     plan.record_slow(batch, fetch)
         finally:
+            plan.end(batch)
             await running.cancel()
 
     def _failed(self, batch: int, fetch: Fetch, error: Exception) -> None:
@@ -247,11 +251,11 @@ class FileDecoder:
             raise error
         self._on_problem(fetch.server, fetch.number, error)
         if isinstance(error, ServerError):
-            self._plan.record_bad(batch, fetch, str(error), whole_share=True)
+            self._plan.record_bad(batch, fetch, whole_share=True)
             self._plan.server_lost(fetch.server)
         else:
             one_block = isinstance(error, CorruptShareError) and str(error).startswith("the block of segment")
-            self._plan.record_bad(batch, fetch, str(error), whole_share=not one_block)
+            self._plan.record_bad(batch, fetch, whole_share=not one_block)
 
     async def _more(self) -> bool:
         before = len(self._shares)

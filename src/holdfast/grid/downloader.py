@@ -6,7 +6,7 @@ Source: docs/spec/seed-map.md, section O; docs/spec/immutable.md, sections 11 to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import TypeVar
@@ -54,10 +54,11 @@ class Downloader:
     ) -> DownloadResult[T]:
         """Write the bytes ``[offset, offset + size)`` of a file, cut at its end, to ``target``.
 
-        Every byte is proven before it is written. On failure the target's ``fail`` is called and the error raised.
+        Every byte is proven before it is written. On failure the target's ``fail`` is called, and the
+        error raised.
 
         Raises:
-            BadCapabilityError, WrongCapabilityTypeError, NotCapableError: this capability cannot be read from.
+            BadCapabilityError, WrongCapabilityTypeError, NotCapableError: it cannot be read with this.
             NoServersError, NotEnoughSharesError, NoSharesError: too little of the grid answered.
             BadFileError: the file was made wrongly.
             CancelledTransferError: the target cancelled.
@@ -110,10 +111,11 @@ class Downloader:
             async with aclosing(self._pieces(cap, index, problems, start, length)) as pieces:
                 done = 0
                 used: dict[int, str] = {}
-                async for piece, used in pieces:
+                async for piece, seen in pieces:
                     if done == 0:
                         await caller.open(length)
                     await caller.write(piece)
+                    used = seen
                     done += len(piece)
                     progress(Progress("downloading", done, length))
             return DownloadResult(await caller.finish(), length, problems.all(), used)
@@ -122,7 +124,7 @@ class Downloader:
 
     async def _pieces(
         self, cap: ImmutableReadCap, index: StorageIndex, problems: Problems, start: int, length: int
-    ) -> AsyncIterator[tuple[memoryview, dict[int, str]]]:
+    ) -> AsyncGenerator[tuple[memoryview, dict[int, str]]]:
         servers = self._servers.in_order(index)
         if not servers:
             raise NoServersError(no_servers_message(self._servers))

@@ -23,7 +23,9 @@ async def capability_of(
     encoding: EncodingSettings,
     progress: ProgressCallback | None = None,
 ) -> str:
-    """Return the capability an upload with these settings would give. Without a convergence secret the key is random.
+    """Return the capability an upload with these settings would give.
+
+    Without a convergence secret the key is random.
 
     Raises:
         InputError, SourceChangedError: the source cannot be read, or changed meanwhile.

@@ -107,7 +107,7 @@ class FileEncoder:
 
         Raises:
             SourceChangedError, InputError: the source cannot be read as it was.
-            Whatever ``on_lost`` raises. The shareholders are then neither closed nor aborted: whoever made them does that.
+            Whatever ``on_lost`` raises. Shareholders are then neither closed nor aborted here.
         """
         if self._source is None or self._writers is None:
             raise RuntimeError("setup and set_shareholders come before start")

@@ -54,7 +54,7 @@ class ShareFinder:
         await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def more(self) -> bool:
-        """Search until enough numbers are known or all servers were asked; True if any share was found by this call."""
+        """Search until enough numbers are known or all servers were asked; True if any share was found."""
         found = 0
         while self._unasked or self._asking:
             self._ask()

@@ -61,8 +61,8 @@ _REFUSALS: Mapping[int, type[StorageRefusalError]] = {
 class HttpStorageServer:
     """Implements ``interfaces.storage.StorageService`` for one server.
 
-    Every method raises ServerError for a server that is gone, hung, fails or breaks the protocol, WrongServerKeyError
-    for one with another key, and the refusals of ``interfaces.storage_errors``.
+    Every method raises ServerError for a server that is gone, hung, fails or breaks the protocol,
+    WrongServerKeyError for one with another key, and the refusals of ``interfaces.storage_errors``.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 class MemoryBudget:
     """Bytes that transfers may hold at once. Requests are served in the order they come.
 
-    A request larger than the whole budget is granted when nothing else is held, so that it cannot wait for ever.
+    A request larger than the whole budget is granted when nothing else is held: it cannot wait for ever.
     """
 
     def __init__(self, total: int) -> None:

@@ -47,7 +47,7 @@ class UploadResult:
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult(Generic[T]):
-    """``value`` is what the target's ``finish`` returned; ``used`` the shares that were read, by server id."""
+    """``value`` is what the target's ``finish`` returned; ``used`` maps shares read to server ids."""
 
     value: T
     size: int

@@ -83,8 +83,10 @@ class ServerSelection:
         self.selection = Selection()
 
     def upload_secret(self, server: KnownServer) -> bytes:
-        """Return the secret of this upload on a server: the same when the same client tries again, so that
-        an interrupted upload goes on where it stopped. Derived from the lease secret; nobody else can know it.
+        """Return the secret of this upload on a server.
+
+        It is the same when the same client tries again, so that an interrupted upload goes on where it
+        stopped. It is derived from the lease secret; nobody else can know it.
         """
         return tagged_pair_hash(UPLOAD_SECRET_TAG, server.lease(self._index).renew, self._index)
 

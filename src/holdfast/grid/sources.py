@@ -94,7 +94,8 @@ class FileNameSource:
     def get_filehandle(self) -> BinaryIO:
         try:
             # Opening a FIFO would wait for a writer; a stream goes through StreamSource.
-            handle = open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.fdopen(descriptor, "rb", buffering=0)
         except IsADirectoryError:
             raise InputError(f"{self._path} is a directory; give a file") from None
         except OSError as error:
@@ -102,7 +103,7 @@ class FileNameSource:
         if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
             handle.close()
             raise InputError(f"{self._path} is not a regular file")
-        return handle  # type: ignore[return-value]  # a FileIO has what BinaryIO asks of it
+        return handle
 
     def close_filehandle(self, f: BinaryIO) -> None:
         f.close()
@@ -261,7 +262,7 @@ async def _spool(source: AsyncUploadable) -> Plaintext:
         raise
     finally:
         await source.close()
-    return _SpooledPlaintext(file, key, size)  # type: ignore[arg-type]  # a raw temporary file
+    return _SpooledPlaintext(file, key, size)
 
 
 def _write_fully(descriptor: int, data: bytes) -> None:

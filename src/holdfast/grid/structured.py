@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def first_error() -> Iterator[None]:
-    """Raise the first error of a failed task group instead of the group, which would hide it from ``except``."""
+    """Raise the first error of a failed task group instead of the group, which hides it from ``except``."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -99,8 +99,8 @@ class FileHandleTarget:
 class FileTarget:
     """Writes a file that appears under its name only when it is whole and on stable storage.
 
-    ``finish`` returns the absolute path. ``open`` raises InputError if the directory cannot be written, or if the
-    name is taken and ``overwrite`` is False.
+    ``finish`` returns the absolute path. ``open`` raises InputError if the directory cannot be written, or
+    if the name is taken and ``overwrite`` is False.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
@@ -194,7 +194,7 @@ class FileTarget:
 
 
 class TargetCaller(Generic[T]):
-    """Calls a target's methods in the right order, awaiting those that are coroutines; nothing after ``fail``."""
+    """Calls a target's methods in order, awaiting those that are coroutines; nothing after ``fail``."""
 
     def __init__(self, target: DownloadTarget[T]) -> None:
         self._target = target

@@ -32,7 +32,9 @@ async def verify_share(
     memory: MemoryBudget,
     on_progress: Callable[[int], None],
 ) -> None:
-    """Return if every byte of the share is the one uploaded. ``on_progress`` is told of bytes of blocks as they pass.
+    """Return if every byte of the share is the one uploaded.
+
+    ``on_progress`` is told of bytes of blocks as they pass.
 
     Raises:
         CorruptShareError, IncompatibleShareError: it is not.

@@ -111,7 +111,7 @@ class StorageService(Protocol):
         length: int,
         total: int | None = None,
     ) -> Sequence[ByteRange]:
-        """Store ``length`` bytes at ``offset``; return what is still missing, empty when the share is complete."""
+        """Store ``length`` bytes at ``offset``; return what is missing, empty once the share is complete."""
         ...
 
     async def abort(self, index: StorageIndex, number: int, upload_secret: bytes) -> None: ...
@@ -178,7 +178,7 @@ class BucketWriter(Protocol):
 
 
 class BucketReader(Protocol):
-    """Reads one share, part by part (RIBucketReader; seed-map section E). Nothing it returns is verified."""
+    """Reads one share, part by part (RIBucketReader; seed-map, section E). Nothing is verified."""
 
     def set_segmentation(self, segmentation: Segmentation) -> None:
         """Tell the reader the sizes, once the URI extension block is verified; before any block is asked for."""

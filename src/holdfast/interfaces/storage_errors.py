@@ -41,7 +41,7 @@ class ShareCompleteError(StorageRefusalError):
 
 
 class ShareConflictError(StorageRefusalError):
-    """Other bytes were written before, the index holds shares of the other kind, or the finished share is nonsense."""
+    """Other bytes were written before, the index holds the other kind, or the finished share is nonsense."""
 
     status = 409
 

@@ -44,8 +44,8 @@ class AsyncUploadable(Protocol):
 class DownloadTarget(Protocol[T_co]):
     """Where a download goes. Each method but ``register_canceller`` may be a coroutine.
 
-    Order of calls: ``register_canceller``, ``open``, ``write`` any number of times, ``close``, ``finish``;
-    or ``fail`` at any moment after the first, and nothing more.
+    Order of calls: ``register_canceller``, ``open``, ``write`` any number of times, ``close``,
+    ``finish``; or ``fail`` at any moment after the first, and nothing more.
     """
 
     def register_canceller(self, cb: Callable[[], None]) -> None:

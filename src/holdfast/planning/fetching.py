@@ -58,7 +58,7 @@ class FetchPlan:
         candidates = [f for f in self._preference if f not in state.running and f not in state.bad]
         fetches: list[Fetch] = []
         while len(prompt) < self._needed:
-            # Another copy of a slow share helps too, but a share of another number is as good and never wasted.
+            # Another copy of a slow share helps too, but one of another number is never wasted.
             best = min(
                 (f for f in candidates if f.number not in prompt and f not in fetches),
                 key=lambda f: (f.number in taken, self._rank(f, busy)),

@@ -35,14 +35,13 @@ def happiness(sharemap: Mapping[int, Collection[str]]) -> int:
 def _augmenting_path(
     start: str, shares_of: Mapping[str, Collection[int]], holder: Mapping[int, str]
 ) -> list[tuple[str, int]]:
-    """Return (server, share) pairs that make one more match, or an empty list. Every share is visited once."""
+    """Return (server, share) pairs that make one more match, or none. Every share is visited once."""
     visited: set[int] = set()
     # Depth first, with a stack of our own: (server, its shares still to try, the share taken from it).
     stack = [(start, iter(sorted(shares_of.get(start, ()))))]
     taken: list[int] = []
     while stack:
-        server, shares = stack[-1]
-        share = next((s for s in shares if s not in visited), None)
+        share = next((s for s in stack[-1][1] if s not in visited), None)
         if share is None:
             stack.pop()
             if taken:

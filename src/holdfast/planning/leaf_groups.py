@@ -32,7 +32,7 @@ class LeafGroups:
         return None if group is None else group[segment % self._group]
 
     def wanted(self, segments: range) -> set[int]:
-        """Return the indexes of the nodes to fetch before all of ``segments`` are proven; empty when they are."""
+        """Return the nodes to fetch before all of ``segments`` are proven; none when they are."""
         nodes: set[int] = set()
         for group in range(segments.start // self._group, (segments.stop - 1) // self._group + 1):
             if group not in self._proven:

@@ -71,13 +71,17 @@ def _place_rest(
     for share in range(total):
         if share in placed:
             continue
-        server = next((s for s in writable if share in held[s]), None)
-        while server is None:
-            count, rank, candidate = heapq.heappop(heap)
-            if count == load[candidate]:
-                server = candidate
-            else:  # its load has grown since it was put here
-                heapq.heappush(heap, (load[candidate], rank, candidate))
+        holder = next((s for s in writable if share in held[s]), None)
+        server = holder or _least_loaded(heap, load)
         placed[share] = server
         load[server] += 1
         heapq.heappush(heap, (load[server], order[server], server))
+
+
+def _least_loaded(heap: list[tuple[int, int, str]], load: Mapping[str, int]) -> str:
+    """Take the server with the fewest shares, the first in order if several, off the heap."""
+    while True:
+        count, rank, server = heapq.heappop(heap)
+        if count == load[server]:
+            return server
+        heapq.heappush(heap, (load[server], rank, server))  # its load has grown since it was put here
