@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Iterable
 
 from holdfast.errors import CorruptShareError
-from holdfast.formats.segmentation import Segmentation
+from holdfast.formats.segmentation import SHARES_MAX, Segmentation
 from holdfast.formats.share_hash_chain import CHAIN_ENTRY_SIZE, parse_chain
 from holdfast.formats.share_layout import HEADER_SIZE_MAX, ParsedHeader, ShareLayout, parse_header
 from holdfast.interfaces.storage import StorageService
@@ -37,7 +37,7 @@ class RemoteBucketReader:
         service: StorageService,
         index: StorageIndex,
         number: int,
-        shares_total: int,
+        shares_total: int = SHARES_MAX,
         guess: ShareLayout | None = None,
     ) -> None:
         self._service = service

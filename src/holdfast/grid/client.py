@@ -12,7 +12,7 @@ from holdfast.grid.downloader import Downloader
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.progress import ProgressCallback
 from holdfast.grid.results import CheckResult, DownloadResult, UploadResult
-from holdfast.grid.servers import Servers, ServerState
+from holdfast.grid.servers import Servers, ServerState, ServiceMaker, http_services
 from holdfast.grid.settings import ClientSettings, EncodingSettings
 from holdfast.grid.uploader import Uploader
 from holdfast.interfaces.transfer import AsyncUploadable, DownloadTarget, Uploadable
@@ -69,9 +69,16 @@ class Grid:
 
 
 @asynccontextmanager
-async def open_grid(records: Sequence[ServerRecord], settings: ClientSettings) -> AsyncIterator[Grid]:
-    """Give a client of the grid made of these servers. Connections are made when they are needed."""
-    servers = Servers(records, settings.lease_secret, settings.preferred_servers)
+async def open_grid(
+    records: Sequence[ServerRecord], settings: ClientSettings, make_service: ServiceMaker | None = None
+) -> AsyncIterator[Grid]:
+    """Give a client of the grid made of these servers. Connections are made when they are needed.
+
+    ``make_service`` makes what speaks to a server; pinned HTTPS if it is None.
+    """
+    servers = Servers(
+        records, settings.lease_secret, settings.preferred_servers, make_service or http_services()
+    )
     executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="holdfast-coding")
     try:
         yield Grid(servers, settings, executor)

@@ -7,17 +7,17 @@ Source: docs/spec/grid.md, sections 5.2, 7 and 8.
 from __future__ import annotations
 
 import random
-import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from holdfast.crypto import lease_secrets
 from holdfast.errors import ServerError, WrongServerKeyError
 from holdfast.grid.http_storage import HttpStorageServer
-from holdfast.interfaces.storage import LeaseSecrets, ServerVersion
+from holdfast.interfaces.storage import LeaseSecrets, ServerVersion, StorageService
 from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.permutation import permuted
 from holdfast.protocol.server_record import ServerRecord
@@ -44,21 +44,43 @@ class ServerState:
     since: float
 
 
+OnContact = Callable[[ServerError | None], None]
+"""Told of every answer of a server (None), and of every failure to get one."""
+
+
+class ClosableService(StorageService, Protocol):
+    """A storage service that holds connections."""
+
+    def close(self) -> None: ...
+
+
+ServiceMaker = Callable[[ServerRecord, OnContact], ClosableService]
+"""Makes what speaks to a server."""
+
+
+def http_services() -> ServiceMaker:
+    """Return what makes pinned HTTPS clients; they share one TLS context."""
+    context = pinning_ssl_context()
+
+    def make(record: ServerRecord, on_contact: OnContact) -> ClosableService:
+        addresses = [Address(nurl.host, nurl.port) for nurl in record.nurls]
+        first = record.nurls[0]
+        connections = ServerConnections(addresses, first.spki_hash, context)
+        return HttpStorageServer(connections, first.swissnum, on_contact)
+
+    return make
+
+
 class KnownServer:
     """One server of the list."""
 
     def __init__(
-        self, record: ServerRecord, context: ssl.SSLContext, lease_secret: bytes, owner: Servers
+        self, record: ServerRecord, make_service: ServiceMaker, lease_secret: bytes, owner: Servers
     ) -> None:
         self.record = record
         self.id = record.server_id
         self.name = record.nickname or record.server_id[:11]
-        nurls = record.nurls
-        self.service = HttpStorageServer(
-            ServerConnections([Address(n.host, n.port) for n in nurls], nurls[0].spki_hash, context),
-            nurls[0].swissnum,
-            self._contact,
-        )
+        self.service = make_service(record, self._contact)
         self._lease_secret = lease_secret
         self._owner = owner
         self._state = ServerState(self.id, record.nickname, "unknown", "not tried yet", time.time())
@@ -122,11 +144,14 @@ class Servers:
     """All servers of the list."""
 
     def __init__(
-        self, records: Sequence[ServerRecord], lease_secret: bytes, preferred: frozenset[str]
+        self,
+        records: Sequence[ServerRecord],
+        lease_secret: bytes,
+        preferred: frozenset[str],
+        make_service: ServiceMaker,
     ) -> None:
-        context = pinning_ssl_context()
         self._preferred = preferred
-        self._servers = {r.server_id: KnownServer(r, context, lease_secret, self) for r in records}
+        self._servers = {r.server_id: KnownServer(r, make_service, lease_secret, self) for r in records}
         self._all_were_down = False
 
     def __len__(self) -> int:

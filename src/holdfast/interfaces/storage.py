@@ -181,7 +181,7 @@ class BucketReader(Protocol):
     """Reads one share, part by part (RIBucketReader; seed-map, section E). Nothing is verified."""
 
     def set_segmentation(self, segmentation: Segmentation) -> None:
-        """Tell the reader the sizes, once the URI extension block is verified; before any block is asked for."""
+        """Tell the reader the sizes of the verified file, before any block is asked for."""
         ...
 
     async def get_block(self, blocknum: int) -> bytes: ...
@@ -205,12 +205,18 @@ class StorageServer(Protocol):
     """A server as a keeper of buckets (RIStorageServer; seed-map section F)."""
 
     async def allocate_buckets(
-        self,
-        storage_index: StorageIndex,
-        sharenums: frozenset[int],
-        sharesize: int,
-        blocksize: int,
-        canary: bytes,
-    ) -> tuple[frozenset[int], dict[int, BucketWriter]]: ...
+        self, storage_index: StorageIndex, sharenums: frozenset[int], plan: Segmentation, canary: bytes
+    ) -> tuple[frozenset[int], dict[int, BucketWriter]]:
+        """Ask the server to take the named shares.
 
-    async def get_buckets(self, storage_index: StorageIndex) -> dict[int, BucketReader]: ...
+        Args:
+            plan: the sizes of the file; the founding call passed a share size and a block size.
+            canary: secret of this upload, 1 to 64 bytes; whoever knows it may write and give up.
+
+        Returns: the complete shares the server has, asked for or not, and a writer for each it now accepts.
+        """
+        ...
+
+    async def get_buckets(self, storage_index: StorageIndex) -> dict[int, BucketReader]:
+        """Return a reader for each share held; none for an unknown index."""
+        ...

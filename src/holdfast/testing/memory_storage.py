@@ -1,0 +1,230 @@
+"""A storage server in memory that behaves, and ways to make it misbehave.
+
+For tests of what a client does: no socket, no disk, no sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from holdfast.errors import ServerError
+from holdfast.interfaces.storage import (
+    Allocation,
+    ByteRange,
+    LeaseSecrets,
+    ReadTestWriteResult,
+    ServerVersion,
+    ShareVectors,
+)
+from holdfast.interfaces.storage_errors import (
+    BadRangeError,
+    NoSuchShareError,
+    ShareConflictError,
+    WrongSecretError,
+)
+from holdfast.interfaces.types import Buffer, StorageIndex
+
+
+@dataclass(slots=True)
+class _Upload:
+    secret: bytes
+    data: bytearray
+    written: bytearray  # one byte for each byte of data
+
+
+@dataclass(slots=True)
+class Faults:
+    """How a server misbehaves. Calls are named by the methods of ``StorageService``.
+
+    Attributes:
+        dead: every call fails.
+        hung: every call waits until it is cancelled.
+        hung_calls, failing_calls: the calls that do.
+        fail_after_writes: the number of writes after which the server is dead.
+        flip: (share number, offset) pairs whose byte is read wrong.
+        cut: share number to the length it is read as.
+        swap: share number to the number of the share that is read in its place.
+        denied: the server names no shares though it has them.
+    """
+
+    dead: bool = False
+    hung: bool = False
+    hung_calls: set[str] = field(default_factory=set)
+    failing_calls: set[str] = field(default_factory=set)
+    fail_after_writes: int | None = None
+    flip: set[tuple[int, int]] = field(default_factory=set)
+    cut: dict[int, int] = field(default_factory=dict)
+    swap: dict[int, int] = field(default_factory=dict)
+    denied: bool = False
+
+
+class MemoryStorage:
+    """Implements ``interfaces.storage.StorageService`` for immutable shares, in memory."""
+
+    def __init__(self, *, space: int = 1 << 40) -> None:
+        self.space = space
+        self.faults = Faults()
+        self.shares: dict[tuple[bytes, int], bytes] = {}
+        self.leases: dict[bytes, set[bytes]] = {}
+        self.advice: list[tuple[int, str]] = []
+        self.calls: list[str] = []
+        self.bytes_read = 0
+        self._uploads: dict[tuple[bytes, int], _Upload] = {}
+        self._writes = 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def uploads(self) -> list[int]:
+        """Return the numbers of the uploads in progress."""
+        return sorted(number for _, number in self._uploads)
+
+    async def version(self) -> ServerVersion:
+        await self._enter("version")
+        return ServerVersion(self.space, 1 << 30, self.space, "memory/1")
+
+    async def allocate(
+        self,
+        index: StorageIndex,
+        share_numbers: frozenset[int],
+        allocated_size: int,
+        upload_secret: bytes,
+        lease: LeaseSecrets,
+    ) -> Allocation:
+        await self._enter("allocate")
+        have = self._numbers(index)
+        if have:
+            self.leases.setdefault(index, set()).add(lease.renew)
+        allocated = set()
+        for number in sorted(share_numbers - have):
+            upload = self._uploads.get((index, number))
+            if upload is None and allocated_size <= self.space:
+                self.space -= allocated_size
+                upload = _Upload(upload_secret, bytearray(allocated_size), bytearray(allocated_size))
+                self._uploads[index, number] = upload
+            if upload is not None and upload.secret == upload_secret:
+                allocated.add(number)
+        self.leases.setdefault(index, set()).add(lease.renew)
+        return Allocation(frozenset(have), frozenset(allocated))
+
+    async def write(
+        self,
+        index: StorageIndex,
+        number: int,
+        upload_secret: bytes,
+        offset: int,
+        data: Sequence[Buffer] | AsyncIterator[memoryview],
+        length: int,
+        total: int | None = None,
+    ) -> Sequence[ByteRange]:
+        await self._enter("write")
+        self._writes += 1
+        if self.faults.fail_after_writes is not None and self._writes > self.faults.fail_after_writes:
+            self.faults.dead = True
+            raise ServerError("cannot be reached: died")
+        upload = self._uploads.get((index, number))
+        if upload is None:
+            raise NoSuchShareError("no such upload")
+        if upload.secret != upload_secret:
+            raise WrongSecretError("wrong upload secret")
+        pieces = data if isinstance(data, Sequence) else [bytes(piece) async for piece in data]
+        content = b"".join(bytes(piece) for piece in pieces)
+        if offset + length > len(upload.data):
+            raise BadRangeError("beyond the share")
+        for i, value in enumerate(content) if any(upload.written[offset : offset + length]) else ():
+            if upload.written[offset + i] and upload.data[offset + i] != value:
+                raise ShareConflictError("other bytes were written before")
+        upload.data[offset : offset + length] = content
+        upload.written[offset : offset + length] = b"\1" * length
+        missing = _gaps(upload.written)
+        if not missing:
+            self.shares[index, number] = bytes(upload.data)
+            del self._uploads[index, number]
+        return missing
+
+    async def abort(self, index: StorageIndex, number: int, upload_secret: bytes) -> None:
+        await self._enter("abort")
+        upload = self._uploads.pop((index, number), None)
+        if upload is None:
+            raise NoSuchShareError("no such upload")
+        self.space += len(upload.data)
+
+    async def list_immutable(self, index: StorageIndex) -> frozenset[int]:
+        await self._enter("list_immutable")
+        return frozenset() if self.faults.denied else frozenset(self._numbers(index))
+
+    async def read_immutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
+        await self._enter("read_immutable")
+        number = self.faults.swap.get(number, number)
+        share = self.shares.get((index, number))
+        if share is None:
+            raise NoSuchShareError("no such share")
+        share = share[: self.faults.cut.get(number, len(share))]
+        data = bytearray(share[offset : offset + length])
+        for flipped, at in self.faults.flip:
+            if flipped == number and offset <= at < offset + len(data):
+                data[at - offset] ^= 1
+        self.bytes_read += len(data)
+        return bytes(data)
+
+    async def read_immutable_into(
+        self, index: StorageIndex, number: int, offset: int, out: memoryview
+    ) -> int:
+        data = await self.read_immutable(index, number, offset, len(out))
+        out[: len(data)] = data
+        return len(data)
+
+    async def add_lease(self, index: StorageIndex, lease: LeaseSecrets) -> None:
+        await self._enter("add_lease")
+        if not self._numbers(index):
+            raise NoSuchShareError("no such index")
+        self.leases.setdefault(index, set()).add(lease.renew)
+
+    async def advise_corrupt_immutable(self, index: StorageIndex, number: int, reason: str) -> None:
+        await self._enter("advise_corrupt_immutable")
+        self.advice.append((number, reason))
+
+    async def read_test_write(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseSecrets,
+        vectors: Mapping[int, ShareVectors],
+        read_vector: Sequence[tuple[int, int]],
+    ) -> ReadTestWriteResult:
+        raise ServerError("this server keeps no mutable shares")
+
+    async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
+        await self._enter("list_mutable")
+        return frozenset()
+
+    async def read_mutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
+        raise NoSuchShareError("no such share")
+
+    async def advise_corrupt_mutable(self, index: StorageIndex, number: int, reason: str) -> None:
+        raise NoSuchShareError("no such share")
+
+    def _numbers(self, index: StorageIndex) -> set[int]:
+        return {number for i, number in self.shares if i == index}
+
+    async def _enter(self, call: str) -> None:
+        self.calls.append(call)
+        if self.faults.hung or call in self.faults.hung_calls:
+            await asyncio.get_running_loop().create_future()
+        if self.faults.dead or call in self.faults.failing_calls:
+            raise ServerError("cannot be reached: dead")
+        await asyncio.sleep(0)
+
+
+def _gaps(written: bytearray) -> list[ByteRange]:
+    gaps = []
+    start = written.find(0)
+    while start >= 0:
+        end = written.find(1, start)
+        end = len(written) if end < 0 else end
+        gaps.append(ByteRange(start, end))
+        start = written.find(0, end)
+    return gaps
