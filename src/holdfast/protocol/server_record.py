@@ -9,8 +9,6 @@ Source: docs/spec/grid.md, sections 2, 4, 7 and 8.
 from __future__ import annotations
 
 import hashlib
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -102,20 +100,6 @@ def records_from_holdfast(servers: object) -> tuple[list[ServerRecord], list[str
         else:
             reading.add(server_id, entry, _from_table)
     return reading.records, reading.problems
-
-
-def permutation_seed(server_id: str, announced_base32: str | None) -> bytes:
-    """Return what places a server in the permuted order, any number of bytes.
-
-    Raises:
-        ValueError: the announced seed is not base32, or the id looks like a key and is none.
-    """
-    if announced_base32 is not None:
-        return base32.decode(announced_base32)
-    key = _KEY_ID.fullmatch(server_id)
-    if key is not None:
-        return base32.decode(key[1])
-    return hashlib.sha256(server_id.encode("utf-8")).digest()
 
 
 def to_tahoe(record: ServerRecord) -> dict[str, object]:
