@@ -1,4 +1,8 @@
-"""The field GF(2^8) with polynomial 0x11D, and the matrices of the erasure code over it.
+"""Arithmetic in GF(2^8), and the coefficients of the erasure code.
+
+A segment's pieces are the values of one polynomial per byte position at the evaluation points of shares
+0 .. k-1, and its blocks are the values at further points. Encoding and decoding both ask for values at some
+points, given k others, so one formula of interpolation (Lagrange's) serves both, and no matrix is inverted.
 
 Source: docs/spec/immutable.md, section 6.
 """
@@ -9,73 +13,78 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 POLYNOMIAL = 0x11D
+SHARES_MAX = 256  # as many as there are evaluation points
 
 
-def _tables() -> tuple[list[int], list[int]]:
-    exponential, logarithm = [0] * 510, [0] * 256
-    value = 1
-    for power in range(255):
-        exponential[power] = exponential[power + 255] = value
-        logarithm[value] = power
-        value <<= 1
-        if value & 0x100:
-            value ^= POLYNOMIAL
-    return exponential, logarithm
+def _powers_of_two() -> bytes:
+    powers = bytearray([1])
+    while len(powers) < 255:
+        doubled = powers[-1] << 1
+        powers.append(doubled ^ POLYNOMIAL if doubled > 255 else doubled)
+    return bytes(powers)
 
 
-EXP, LOG = _tables()
+POWERS = _powers_of_two()
+"""POWERS[e] is 2 to the e, for e in 0 .. 254; then the powers repeat."""
+LOGARITHMS = bytes([0, *(POWERS.index(value) for value in range(1, 256))])
+"""LOGARITHMS[v] is the exponent that gives v; zero has none, and entry 0 means nothing."""
+POINTS = bytes([0]) + POWERS
+"""POINTS[j] is the evaluation point of share j."""
 
 
-def multiply(a: int, b: int) -> int:
-    """Return the product of two elements."""
-    return EXP[LOG[a] + LOG[b]] if a and b else 0
+def product(a: int, b: int) -> int:
+    """Return a times b."""
+    return POWERS[(LOGARITHMS[a] + LOGARITHMS[b]) % 255] if a and b else 0
 
 
-def inverse(a: int) -> int:
-    """Return 1/a. Raises ZeroDivisionError for 0."""
-    if a == 0:
-        raise ZeroDivisionError("0 has no inverse")
-    return EXP[255 - LOG[a]]
+def quotient(a: int, b: int) -> int:
+    """Return a divided by b. Raises ZeroDivisionError for b = 0."""
+    if b == 0:
+        raise ZeroDivisionError("division by zero in GF(256)")
+    return POWERS[(LOGARITHMS[a] - LOGARITHMS[b]) % 255] if a else 0
 
 
-def point(number: int) -> int:
-    """Return the evaluation point of a share number: 0, 1, 2, 4, 8, ..."""
-    return 0 if number == 0 else EXP[number - 1]
+@lru_cache(maxsize=256)
+def multiples(factor: int) -> bytes:
+    """Return the 256 products of ``factor``, a table for ``bytes.translate``."""
+    return bytes(product(factor, value) for value in range(256))
 
 
-@lru_cache(maxsize=4096)
+def interpolation_rows(known: Sequence[int], wanted: Sequence[int]) -> bytes:
+    """Return the coefficients that make blocks ``wanted`` of blocks ``known``.
+
+    Args:
+        known: the k distinct share numbers at hand.
+        wanted: share numbers to compute.
+
+    Returns:
+        One row of k coefficients per wanted block, row after row:
+        block[wanted[p]] = sum over i of rows[p*k + i] * block[known[i]].
+    """
+    points = [POINTS[number] for number in known]
+    # Products of many factors are sums of logarithms, reduced once at the end.
+    denominators = [sum(LOGARITHMS[point ^ other] for other in points if other != point) for point in points]
+    rows = bytearray()
+    for number in wanted:
+        target = POINTS[number]
+        if target in points:
+            rows += bytes(point == target for point in points)
+            continue
+        distances = [LOGARITHMS[target ^ point] for point in points]
+        numerator = sum(distances)
+        rows += bytes(
+            POWERS[(numerator - distance - denominator) % 255]
+            for distance, denominator in zip(distances, denominators, strict=True)
+        )
+    return bytes(rows)
+
+
 def generator_row(shares_needed: int, number: int) -> bytes:
-    """Return the k coefficients that make block ``number`` from the pieces."""
-    x = [point(i) for i in range(shares_needed)]
-    target = point(number)
-    row = bytearray(shares_needed)
-    for i in range(shares_needed):
-        above, below = 1, 1
-        for m in range(shares_needed):
-            if m != i:
-                above = multiply(above, target ^ x[m])
-                below = multiply(below, x[i] ^ x[m])
-        row[i] = multiply(above, inverse(below))
-    return bytes(row)
+    """Return the k coefficients that make block ``number`` of the pieces."""
+    return interpolation_rows(range(shares_needed), [number])
 
 
-def invert_matrix(rows: Sequence[bytes]) -> list[bytes]:
-    """Return the inverse of a square matrix. Raises ZeroDivisionError if there is none."""
-    size = len(rows)
-    work = [bytearray(row) + bytearray(1 if i == j else 0 for j in range(size)) for i, row in enumerate(rows)]
-    for column in range(size):
-        pivot = next((r for r in range(column, size) if work[r][column]), None)
-        if pivot is None:
-            raise ZeroDivisionError("the matrix has no inverse")
-        work[column], work[pivot] = work[pivot], work[column]
-        factor = inverse(work[column][column])
-        work[column] = bytearray(multiply(factor, value) for value in work[column])
-        for r in range(size):
-            if r != column and (factor := work[r][column]):
-                work[r] = bytearray(v ^ multiply(factor, w) for v, w in zip(work[r], work[column], strict=True))
-    return [bytes(row[size:]) for row in work]
-
-
-def decoding_rows(shares_needed: int, numbers: Sequence[int]) -> list[bytes]:
-    """Return the k rows that give the pieces from the blocks with these k distinct numbers."""
-    return invert_matrix([generator_row(shares_needed, number) for number in numbers])
+@lru_cache(maxsize=16)
+def check_rows(shares_needed: int, shares_total: int) -> bytes:
+    """Return the rows of all check blocks, k .. n-1, one after another."""
+    return interpolation_rows(range(shares_needed), range(shares_needed, shares_total))

@@ -1,109 +1,209 @@
-"""The heavy arithmetic on whole segments: encrypt, code, hash."""
+"""The kernel: everything that touches each byte of a file. Native where it could be built.
+
+Which implementation runs is chosen once, at import: the best one of this machine, or the one that the
+environment variable HOLDFAST_KERNEL names. All give the same bytes, which are those of ``reference``.
+
+Source: docs/spec/immutable.md, sections 4 to 7; docs/spec/hashing.md, sections 3, 7 and 8.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import Any
 
+from holdfast.crypto import fallback
 from holdfast.crypto.buffers import Buffer
-from holdfast.crypto.ctr import CtrCipher
-from holdfast.crypto.gf256 import decoding_rows, generator_row
-from holdfast.crypto.gf256 import multiply as multiply_elements
-from holdfast.crypto.hashing import TaggedHasher, tagged_hash, tagged_pair_hash
-from holdfast.crypto.immutable_hashes import BLOCK_TAG, CRYPTTEXT_SEGMENT_TAG, CRYPTTEXT_TAG
+from holdfast.crypto.gf256 import SHARES_MAX, check_rows, interpolation_rows
 
-INNER_TAG = b"Merkle tree internal node"
+_native: Any
+try:
+    from holdfast.crypto import _kernel as _native
+except ImportError:  # built without a compiler
+    _native = None
+
+PYTHON = "python"
+DECODINGS_CACHED = 64
+
+WritableBuffer = bytearray | memoryview
+
+_chosen: Any = _native or fallback
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of the implementations that work here, best first; the last is "python"."""
+    return (*_native.paths(), PYTHON) if _native else (PYTHON,)
 
 
 def implementation() -> str:
     """Return the name of the implementation in use."""
-    return "python"
+    return PYTHON if _chosen is fallback else str(_native.path())
 
 
-@lru_cache(maxsize=256)
-def _table(coefficient: int) -> bytes:
-    return bytes(multiply_elements(coefficient, value) for value in range(256))
+def force(name: str) -> None:
+    """Use the named implementation from now on, for objects made from now on.
+
+    Raises:
+        ValueError: it does not work here.
+    """
+    global _chosen
+    if name not in available():
+        raise ValueError(f"kernel {name!r} does not work here; these do: {', '.join(available())}")
+    if name == PYTHON:
+        _chosen = fallback
+    else:
+        _native.force(name)
+        _chosen = _native
 
 
-def multiply(rows: bytes, sources: Sequence[Buffer], outputs: Sequence[bytearray | memoryview]) -> None:
-    """Set each output p to the sum of rows[p*k+i] * sources[i]."""
-    k = len(sources)
-    raw = [bytes(source) for source in sources]
-    size = len(raw[0])
-    for p, out in enumerate(outputs):
-        total = 0
-        for i, source in enumerate(raw):
-            total ^= int.from_bytes(source.translate(_table(rows[p * k + i])), "little")
-        out[:] = total.to_bytes(size, "little")
+def multiply(rows: bytes, sources: Sequence[Buffer], outputs: Sequence[WritableBuffer]) -> None:
+    """Fill each output with a linear combination of the sources, byte by byte in GF(256).
+
+    Args:
+        rows: one row of coefficients per output, row after row, each with one per source.
+        sources: 1 to 256 buffers of one size.
+        outputs: up to 256 buffers of the same size; none may overlap with a source or another output.
+
+    Raises:
+        ValueError: numbers or sizes do not fit together.
+        BufferError: a buffer is not contiguous, or an output cannot be written.
+    """
+    _chosen.multiply(rows, sources, outputs)
+
+
+def products(rows: bytes, sources: Sequence[Buffer]) -> list[bytes]:
+    """Return what ``multiply`` would write, one new object per row."""
+    made: list[bytes] = _chosen.products(rows, sources)
+    return made
 
 
 def hash_many(tag: bytes, messages: Sequence[Buffer]) -> list[bytes]:
-    """Return the tagged SHA-256d of each message."""
-    return [tagged_hash(tag, message) for message in messages]
+    """Return the 32-byte tagged hash of each message."""
+    hashes: list[bytes] = _chosen.hash_many(tag, messages)
+    return hashes
 
 
 def hash_parents(level: Buffer) -> bytes:
-    """Return the parents of 2m concatenated Merkle nodes."""
-    data = bytes(level)
-    return b"".join(
-        tagged_pair_hash(INNER_TAG, data[i : i + 32], data[i + 32 : i + 64]) for i in range(0, len(data), 64)
-    )
+    """Return the interior Merkle nodes above neighbours in ``level``.
+
+    Args:
+        level: an even number of nodes, 32 bytes each, concatenated.
+
+    Raises:
+        ValueError: it is not a multiple of 64 bytes long.
+    """
+    parents: bytes = _chosen.hash_parents(level)
+    return parents
 
 
 class SegmentEncoder:
-    """Encrypts, codes and hashes the segments of one file, in order."""
+    """Turns the segments of one file into blocks and hashes, in one pass over each segment.
+
+    Encode the segments in ascending order, each once, since the hash of the whole ciphertext runs along; so
+    calls of one object must not overlap in time, though several objects may work at once.
+    """
 
     def __init__(self, key: bytes | None, shares_needed: int, shares_total: int) -> None:
-        self._key = key
-        self._k = shares_needed
-        self._n = shares_total
-        self._flat = TaggedHasher(CRYPTTEXT_TAG)
-        self._rows = b"".join(generator_row(shares_needed, j) for j in range(shares_needed, shares_total))
+        """``key``: 16 bytes, or None if what will be encoded is ciphertext already (repair).
+
+        Raises:
+            ValueError: not 1 <= shares_needed <= shares_total <= 256, or the key has another length.
+        """
+        if not 1 <= shares_needed <= shares_total <= SHARES_MAX:
+            raise ValueError("1 <= shares_needed <= shares_total <= 256")
+        _check_key(key)
+        rows = check_rows(shares_needed, shares_total)
+        self._engine = _chosen.SegmentEncoder(key, shares_needed, shares_total, rows)
 
     def encode(
-        self, plaintext: Buffer, offset: int, block_size: int, out: bytearray | memoryview
+        self, plaintext: Buffer, offset: int, block_size: int, out: WritableBuffer
     ) -> tuple[bytes, bytes]:
-        """Encode one segment; return its ciphertext's hash and the hashes of its n blocks."""
-        k, n = self._k, self._n
-        crypttext = bytes(plaintext) if self._key is None else CtrCipher(self._key, offset).update(plaintext)
-        self._flat.update(crypttext)
-        view = memoryview(out)
-        view[: k * block_size] = crypttext.ljust(k * block_size, b"\0")
-        blocks = [view[j * block_size : (j + 1) * block_size] for j in range(n)]
-        if n > k:
-            multiply(self._rows, blocks[:k], blocks[k:])
-        return tagged_hash(CRYPTTEXT_SEGMENT_TAG, crypttext), b"".join(hash_many(BLOCK_TAG, blocks))
+        """Encrypt, code and hash one segment. Other threads run meanwhile.
+
+        Args:
+            plaintext: the real bytes of the segment, at most shares_needed * block_size.
+            offset: position of the segment in the file.
+            block_size: bytes, at least 1.
+            out: exactly shares_total * block_size bytes; receives the blocks in order of their numbers, so
+                that it begins with the ciphertext and its padding. ``plaintext`` may be the beginning of
+                ``out``, but may not overlap with it otherwise.
+
+        Returns:
+            The crypttext segment hash (32 bytes), and the block hashes, concatenated.
+
+        Raises:
+            ValueError: sizes do not fit together.
+        """
+        hashes: tuple[bytes, bytes] = self._engine.encode(plaintext, offset, block_size, out)
+        return hashes
 
     def crypttext_hash(self) -> bytes:
-        """Return the hash of all ciphertext so far."""
-        copy = hashlib.sha256(self._flat._inner.copy().digest())
-        return copy.digest()
+        """Return the hash of the ciphertext of all segments encoded so far, 32 bytes."""
+        digest: bytes = self._engine.crypttext_hash()
+        return digest
 
 
 class SegmentDecoder:
-    """Rebuilds, hashes and decrypts segments of one file."""
+    """Turns blocks back into segments. May be used by several threads at once."""
 
     def __init__(self, key: bytes | None, shares_needed: int) -> None:
-        self._key = key
-        self._k = shares_needed
+        """``key``: 16 bytes, or None if ciphertext is wanted.
+
+        Raises:
+            ValueError: not 1 <= shares_needed <= 256, or the key has another length.
+        """
+        if not 1 <= shares_needed <= SHARES_MAX:
+            raise ValueError("1 <= shares_needed <= 256")
+        _check_key(key)
+        self._needed = shares_needed
+        self._rows: dict[tuple[int, ...], bytes] = {}
+        self._engine = _chosen.SegmentDecoder(key, shares_needed)
 
     def decode(
-        self,
-        blocks: Sequence[Buffer],
-        numbers: Sequence[int],
-        offset: int,
-        size: int,
-        out: bytearray | memoryview,
+        self, blocks: Sequence[Buffer], numbers: Sequence[int], offset: int, size: int, out: WritableBuffer
     ) -> tuple[bytes, bytes]:
-        """Decode one segment into ``out``; return its ciphertext's hash and the hashes of the blocks given."""
-        pieces: list[Buffer] = [bytearray(len(blocks[0])) for _ in range(self._k)]
-        if sorted(numbers) == list(range(self._k)):
-            for block, number in zip(blocks, numbers, strict=True):
-                pieces[number] = block
-        else:
-            rows = b"".join(decoding_rows(self._k, numbers))
-            multiply(rows, blocks, [p for p in pieces if isinstance(p, bytearray)])
-        crypttext = b"".join(pieces)[:size]
-        out[:] = crypttext if self._key is None else CtrCipher(self._key, offset).update(crypttext)
-        return tagged_hash(CRYPTTEXT_SEGMENT_TAG, crypttext), b"".join(hash_many(BLOCK_TAG, blocks))
+        """Rebuild, hash and decrypt one segment. Other threads run meanwhile.
+
+        Nothing is verified here: compare the hashes before using ``out``.
+
+        Args:
+            blocks: shares_needed buffers of one size, in any order.
+            numbers: their share numbers, all different.
+            offset: position of the segment in the file.
+            size: real bytes of the segment, at most shares_needed blocks.
+            out: at least ``size`` bytes, of which the first ``size`` are written. A primary block may already
+                lie at its place in ``out``; no block may overlap with it otherwise.
+
+        Returns:
+            The crypttext segment hash (32 bytes), and the block hashes in the order given, concatenated.
+
+        Raises:
+            ValueError: numbers or sizes do not fit together.
+        """
+        held = tuple(numbers)
+        rows = self._rows.get(held)
+        if rows is None:
+            rows = self._rows_for(held)
+        hashes: tuple[bytes, bytes] = self._engine.decode(blocks, held, rows, offset, size, out)
+        return hashes
+
+    def _rows_for(self, held: tuple[int, ...]) -> bytes:
+        """Return the coefficients that make the missing primary blocks of those held."""
+        if len(held) != self._needed or len(set(held)) != self._needed:
+            raise ValueError("as many different share numbers as shares are needed")
+        if not all(0 <= number < SHARES_MAX for number in held):
+            raise ValueError("share numbers lie in 0 .. 255")
+        missing = sorted(set(range(self._needed)).difference(held))
+        rows = interpolation_rows(held, missing)
+        if len(self._rows) >= DECODINGS_CACHED:
+            self._rows = {}
+        self._rows[held] = rows
+        return rows
+
+
+def _check_key(key: bytes | None) -> None:
+    if key is not None and len(key) != 16:
+        raise ValueError("the key has 16 bytes")
+
+
+if _native and _native.wanted():
+    force(_native.wanted())
