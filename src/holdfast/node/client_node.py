@@ -10,24 +10,8 @@ from holdfast.grid.server_list import load_server_list
 from holdfast.grid.settings import ClientSettings
 from holdfast.node.client_secrets import load_client_secrets
 from holdfast.node.config import CONFIG_FILE, SERVER_LISTS, ClientConfig, load_config
+from holdfast.node.places import client_directory
 from holdfast.protocol.server_record import ServerRecord
-
-GRID_FILE = "grid.json"  # marks the directory of a local grid
-GRID_CLIENT = "client"  # the client node inside it
-
-
-def client_directory(directory: Path) -> Path:
-    """Return the client node that ``directory`` means: itself, or the one inside a local grid.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if (directory / GRID_FILE).is_file():
-        return directory / GRID_CLIENT
-    if (directory / CONFIG_FILE).is_file():
-        return directory
-    what = "has neither holdfast.toml nor grid.json" if directory.is_dir() else "does not exist"
-    raise ConfigError(f"{directory} is neither a client node nor a local grid: it {what}")
 
 
 def load_client_settings(directory: Path) -> ClientSettings:

@@ -17,42 +17,61 @@ from holdfast.node.identity import create_identity
 
 _STORAGE_TEXT = """\
 # A storage server of a Holdfast grid.
-# Sizes: bytes, or a text such as "5M", "10G" (powers of 1000), "500Gi" (powers of 1024).
+# Sizes are bytes, or texts such as "5M", "10G" (powers of 1000), "500Gi" (powers of 1024).
 
 [node]
 nickname = {nickname}
 
 [storage]
 enabled = true
-port = {port}                      # 0: any free port, chosen at the first start and kept from then on
-host = {host}            # the address to listen on; "0.0.0.0" for every one
-location = {location}                 # how clients reach it: "HOST" or "HOST:PORT"; empty: host and port
-# capacity = "100G"           # most bytes of shares to hold; absent: what the disk has
-reserved-space = "{reserved}"        # bytes of the disk that stay free
-read-only = false             # true: accept nothing new
-durability = "fsync"          # "os": answer before bytes are on the disk; a power failure may cost them
-verify-on-close = "layout"    # look at a finished share before taking it: "off", "layout" or "deep"
+
+# Where to listen. Port 0: any free one, chosen at the first start and kept from then on.
+# Host "0.0.0.0": on every address of this machine; then location must be given.
+port = {port}
+host = {host}
+
+# How clients reach this server: "HOST" or "HOST:PORT"; empty: host and port.
+location = {location}
+
+# Most bytes of shares to hold (absent: what the disk has), and bytes of the disk that stay free.
+# capacity = "100G"
+reserved-space = {reserved_space}
+
+# Accept nothing new.
+read-only = false
+
+# "fsync": answer when bytes are on the disk. "os": do not wait; a power failure may cost them.
+durability = "fsync"
+
+# How closely to look at a finished share before taking it: "off", "layout" or "deep".
+verify-on-close = "layout"
 """
 
 _CLIENT_TEXT = """\
 # A client of a Holdfast grid.
 
 [client]
-servers = "private/servers.yaml"  # the storage servers of the grid, in the form tahoe-lafs reads too
-preferred-servers = []            # ids of servers to use before all others
+# The storage servers of the grid, in the form that tahoe-lafs reads too.
+servers = "private/servers.yaml"
+
+# Ids of servers to use before all others.
+preferred-servers = []
 
 [client.encoding]
-shares-needed = {needed}      # how many shares give a file back
-happiness = {happiness}          # least number of servers that must hold a share of their own
-shares-total = {total}      # how many shares are made
-segment-size = "1Mi"   # most bytes that are encoded at once
+# How many shares give a file back, how many servers must each hold one, how many are made.
+shares-needed = {needed}
+happiness = {happiness}
+shares-total = {total}
+
+# Most bytes that are encoded at once.
+segment-size = "1Mi"
 """
 
 
-def create_storage_node(
-    directory: Path, *, nickname: str, storage: StorageConfig | None = None, reserved: str = "0"
-) -> None:
+def create_storage_node(directory: Path, *, nickname: str, storage: StorageConfig | None = None) -> None:
     """Make the directory of a storage server, with a new identity.
+
+    Of ``storage`` these are written: port, host, location, reserved space.
 
     Raises:
         ConfigError: the directory exists and is not empty, or ``storage`` makes no sense.
@@ -64,7 +83,7 @@ def create_storage_node(
         port=storage.port,
         host=json.dumps(storage.host),
         location=json.dumps(list(storage.location)),
-        reserved=reserved,
+        reserved_space=storage.reserved_space,
     )
 
     def fill(temporary: Path) -> None:

@@ -23,11 +23,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.errors import InputError, UnavailableError
+from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.grid.settings import EncodingSettings
-from holdfast.node.client_node import GRID_CLIENT, GRID_FILE
 from holdfast.node.creation import create_client_node, create_storage_node
 from holdfast.node.logs import LOG_DIRECTORY
+from holdfast.node.places import GRID_CLIENT, GRID_FILE
 from holdfast.node.private_files import write_private_file
 from holdfast.node.running import RunningNode, process_of, running_node
 from holdfast.node.server_records import known_records, server_list_text
@@ -222,7 +222,11 @@ class LocalGrid:
                     failures.append(f"{name} did not start: {self._last_words(name)}")
                 waiting.discard(name)
             time.sleep(POLL_INTERVAL_S if waiting else 0)
-        self._write_server_list()
+        try:
+            self._write_server_list()
+        except ConfigError as error:
+            # A damaged server did not start and is among the failures; the client's list stays as it was.
+            failures = failures or [str(error)]
         if failures:
             raise UnavailableError("; ".join(failures))
 

@@ -31,7 +31,8 @@ from holdfast.node.wiring import open_storage_service
 from holdfast.wire.http import Handler
 from holdfast.wire.server import serve, server_ssl_context
 
-log = structlog.get_logger(__name__)
+LOGGER = "holdfast.node.storage_node"  # not __name__, which is __main__ in a process of its own
+log = structlog.get_logger(LOGGER)
 
 EXIT_FAILED = 1
 
@@ -139,7 +140,7 @@ def main() -> int:
     try:
         run_storage_node(arguments.directory, exit_with_parent=arguments.exit_with_parent)
     except HoldfastError as error:
-        logging.getLogger(__name__).error("%s", error)
+        logging.getLogger(LOGGER).error("%s", error)
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED
     return 0
