@@ -1,9 +1,11 @@
-"""The secrets of leases: from the client's own secret to those sent to one server.
+"""The secrets of leases: from the client's own secret to those sent to one server, and what it keeps of them.
 
-Source: docs/spec/hashing.md, sections 4.3 and 5.2.
+Source: docs/spec/hashing.md, sections 4.3, 4.6 and 5.2.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 from holdfast.crypto.hashing import tagged_hash, tagged_pair_hash
 
@@ -38,6 +40,11 @@ def bucket_renewal_secret(file_secret: bytes, server_seed: bytes) -> bytes:
 def bucket_cancel_secret(file_secret: bytes, server_seed: bytes) -> bytes:
     """Return the 32 bytes sent to one server. Raises ValueError for a seed not of 20 bytes."""
     return tagged_pair_hash(b"allmydata_bucket_cancel_secret_v1", file_secret, _seed(server_seed))
+
+
+def stored_lease_secret(secret: bytes) -> bytes:
+    """Return the 32 bytes a server keeps in place of a lease secret: a plain BLAKE2b, no tagged hash."""
+    return hashlib.blake2b(secret, digest_size=32).digest()
 
 
 def _seed(server_seed: bytes) -> bytes:
