@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from holdfast.caps import ImmutableReadCap, ImmutableVerifyCap, LiteralCap, parse_cap
-from holdfast.caps.parsing import ErroneousCap, UnknownCap
+from holdfast.caps import (
+    ErroneousCap,
+    ImmutableReadCap,
+    ImmutableVerifyCap,
+    LiteralCap,
+    UnknownCap,
+    parse_cap,
+)
 from holdfast.errors import BadCapabilityError, NotCapableError, WrongCapabilityTypeError
 
 
