@@ -6,6 +6,7 @@ Source: docs/spec/capabilities.md, section 3.5.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from holdfast.caps.immutable import ImmutableReadCap, ImmutableVerifyCap, LiteralCap
 from holdfast.caps.mutable import MutableReadCap, MutableVerifyCap, MutableWriteCap
@@ -17,7 +18,14 @@ _FILE_TO_DIRECTORY = {"CHK": "DIR2-CHK", "LIT": "DIR2-LIT", "SSK": "DIR2", "MDMF
 class DirectoryVerifyCap:
     """Lets its holder check and repair a directory, not list it."""
 
+    mutable: ClassVar[bool] = False
+    writable: ClassVar[bool] = False
+
     file_cap: ImmutableVerifyCap | MutableVerifyCap
+
+    @property
+    def kind(self) -> str:
+        return _kind(self.file_cap.kind)
 
     @property
     def storage_index(self) -> bytes:
@@ -33,7 +41,7 @@ class DirectoryVerifyCap:
 
     @property
     def usable(self) -> bool:
-        return not isinstance(self.file_cap, ImmutableVerifyCap) or self.file_cap.usable
+        return self.file_cap.usable
 
     def to_text(self) -> str:
         return _relabelled(self.file_cap.to_text())
@@ -46,14 +54,29 @@ class DirectoryCap:
     file_cap: LiteralCap | ImmutableReadCap | MutableReadCap | MutableWriteCap
 
     @property
+    def kind(self) -> str:
+        return _kind(self.file_cap.kind)
+
+    @property
+    def mutable(self) -> bool:
+        """True if its entries can change, no matter by whom."""
+        return self.file_cap.mutable
+
+    @property
+    def writable(self) -> bool:
+        """True if its holder can change its entries."""
+        return self.file_cap.writable
+
+    @property
     def storage_index(self) -> bytes | None:
         """None for a literal directory, which is in its capability."""
-        return None if isinstance(self.file_cap, LiteralCap) else self.file_cap.storage_index
+        return self.file_cap.storage_index
 
     @property
     def verify_cap(self) -> DirectoryVerifyCap | None:
         """None for a literal directory: there is nothing to verify."""
-        return None if isinstance(self.file_cap, LiteralCap) else DirectoryVerifyCap(self.file_cap.verify_cap)
+        verify_cap = self.file_cap.verify_cap
+        return None if verify_cap is None else DirectoryVerifyCap(verify_cap)
 
     @property
     def read_only(self) -> DirectoryCap:
@@ -61,14 +84,19 @@ class DirectoryCap:
 
     @property
     def usable(self) -> bool:
-        return not isinstance(self.file_cap, ImmutableReadCap) or self.file_cap.usable
+        return self.file_cap.usable
 
     def to_text(self) -> str:
         return _relabelled(self.file_cap.to_text())
 
 
+def _kind(file_kind: str) -> str:
+    """Return the kind of a directory that is stored in a file of kind ``file_kind``."""
+    family, dash, rest = file_kind.partition("-")
+    return _FILE_TO_DIRECTORY[family] + dash + rest
+
+
 def _relabelled(file_text: str) -> str:
     """Return a file's text with the label of the directory that is stored in it."""
-    uri, label, fields = file_text.split(":", 2)
-    family, dash, rest = label.partition("-")
-    return f"{uri}:{_FILE_TO_DIRECTORY[family]}{dash}{rest}:{fields}"
+    uri, kind, fields = file_text.split(":", 2)
+    return f"{uri}:{_kind(kind)}:{fields}"

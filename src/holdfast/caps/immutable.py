@@ -6,13 +6,21 @@ Source: docs/spec/capabilities.md, sections 3.1, 3.2 and 7.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from holdfast.crypto import base32, immutable_hashes
 
 
 @dataclass(frozen=True, slots=True)
 class LiteralCap:
-    """A file small enough to be in its capability."""
+    """A file small enough to be in its capability. There is nothing to verify."""
+
+    kind: ClassVar[str] = "LIT"
+    mutable: ClassVar[bool] = False
+    writable: ClassVar[bool] = False
+    usable: ClassVar[bool] = True
+    storage_index: ClassVar[None] = None
+    verify_cap: ClassVar[None] = None
 
     data: bytes = field(repr=False)
 
@@ -31,6 +39,10 @@ class LiteralCap:
 @dataclass(frozen=True, slots=True)
 class ImmutableVerifyCap:
     """Lets its holder check and repair a file, not read it."""
+
+    kind: ClassVar[str] = "CHK-Verifier"
+    mutable: ClassVar[bool] = False
+    writable: ClassVar[bool] = False
 
     storage_index: bytes  # 16 bytes
     ueb_hash: bytes  # of the URI extension block, 32 bytes
@@ -52,12 +64,16 @@ class ImmutableVerifyCap:
         return 1 <= self.shares_needed <= self.shares_total <= 256 and self.size >= 1
 
     def to_text(self) -> str:
-        return "URI:CHK-Verifier:" + _fields(self.storage_index, self)
+        return _text(self.storage_index, self)
 
 
 @dataclass(frozen=True, slots=True)
 class ImmutableReadCap:
     """Lets its holder read a file."""
+
+    kind: ClassVar[str] = "CHK"
+    mutable: ClassVar[bool] = False
+    writable: ClassVar[bool] = False
 
     key: bytes = field(repr=False)  # 16 bytes
     ueb_hash: bytes
@@ -85,9 +101,9 @@ class ImmutableReadCap:
         return self.verify_cap.usable
 
     def to_text(self) -> str:
-        return "URI:CHK:" + _fields(self.key, self)
+        return _text(self.key, self)
 
 
-def _fields(first: bytes, cap: ImmutableReadCap | ImmutableVerifyCap) -> str:
-    texts = (base32.encode(first), base32.encode(cap.ueb_hash))
-    return ":".join((*texts, str(cap.shares_needed), str(cap.shares_total), str(cap.size)))
+def _text(first: bytes, cap: ImmutableReadCap | ImmutableVerifyCap) -> str:
+    hashes = f"{base32.encode(first)}:{base32.encode(cap.ueb_hash)}"
+    return f"URI:{cap.kind}:{hashes}:{cap.shares_needed}:{cap.shares_total}:{cap.size}"
