@@ -16,6 +16,7 @@ from holdfast.grid.downloader import guessed_layout, no_servers_message
 from holdfast.grid.file_caps import checkable_file_cap
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.open_share import FileIdentity
+from holdfast.grid.patience import ask_all
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import CheckResult, ServerProblem
 from holdfast.grid.servers import KnownServer, Servers
@@ -73,18 +74,23 @@ class Checker:
     async def _ask_all(self, index: StorageIndex, problems: Problems) -> dict[str, set[int]]:
         """Return server id to share numbers, for every server that answers."""
 
-        async def ask(server: KnownServer) -> tuple[str, set[int]] | None:
+        async def ask(server: KnownServer) -> set[int] | None:
             try:
-                async with asyncio.timeout(ASK_TIMEOUT_S):
-                    return server.id, set(await server.service.list_immutable(index))
-            except TimeoutError:
-                problems.note(server, ServerError(f"hung: no answer within {ASK_TIMEOUT_S:g} s"))
+                return set(await server.service.list_immutable(index))
             except (ServerError, StorageRefusalError) as error:
                 problems.note(server, error)
-            return None
+                return None
 
-        answers = await asyncio.gather(*(ask(server) for server in self._servers.in_order(index)))
-        held = dict(answer for answer in answers if answer is not None)
+        servers = self._servers.in_order(index)
+        answers = await ask_all(
+            [ask(server) for server in servers], enough=len(servers) // 2, most_s=ASK_TIMEOUT_S
+        )
+        held: dict[str, set[int]] = {}
+        for server, answer in zip(servers, answers, strict=True):
+            if isinstance(answer, TimeoutError):
+                problems.note(server, ServerError("hung"))
+            elif answer is not None:
+                held[server.id] = answer
         if not held:
             raise NoServersError(no_servers_message(self._servers))
         return held

@@ -15,6 +15,7 @@ from holdfast.crypto.hashing import tagged_pair_hash
 from holdfast.errors import NoServersError, ServerError, UnhappyError
 from holdfast.grid.advice import Problems
 from holdfast.grid.downloader import no_servers_message
+from holdfast.grid.patience import ask_all
 from holdfast.grid.servers import KnownServer, Servers
 from holdfast.interfaces.storage import Allocation
 from holdfast.interfaces.storage_errors import StorageRefusalError
@@ -112,8 +113,9 @@ class ServerSelection:
             await self._add_candidates(self._total)
             first = len(self._order) > before
         if happiness(self.selection.sharemap()) < self._wanted:
+            error = self.unhappy(self.selection.sharemap())
             await self.abort()
-            raise self.unhappy(self.selection.sharemap())
+            raise error
         await self._renew_leases()
         return self.selection
 
@@ -170,20 +172,21 @@ class ServerSelection:
         """Ask the next servers what they can take; those that answer become candidates, in permuted order."""
         while count > 0 and self._unasked:
             asked, self._unasked = self._unasked[:count], self._unasked[count:]
-            answers = await asyncio.gather(*(self._ask(server) for server in asked))
-            good = [server for server, answered in zip(asked, answers, strict=True) if answered]
+            answers = await ask_all(
+                [self._ask(server) for server in asked], enough=self._wanted, most_s=ASK_TIMEOUT_S
+            )
+            for server, answer in zip(asked, answers, strict=True):
+                if isinstance(answer, TimeoutError):
+                    self._fail(server, ServerError("hung: no sign of life"))
+            good = [server for server, answer in zip(asked, answers, strict=True) if answer is True]
             self._order += good
             count -= len(good)
 
     async def _ask(self, server: KnownServer) -> bool:
         try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                version = await server.version()
+            version = await server.version()
         except (ServerError, StorageRefusalError) as error:
             self._fail(server, error)
-            return False
-        except TimeoutError:
-            self._fail(server, ServerError(f"hung: no answer within {ASK_TIMEOUT_S:g} s"))
             return False
         if version.maximum_immutable_share_size < self._share_size:
             self._refuse(server)
@@ -216,12 +219,18 @@ class ServerSelection:
         for server, number in surplus:
             self._allocated[server.id].discard(number)
         new = {s: n - self._allocated.get(s, set()) for s, n in wanted.items()}
-        asks = [self._allocate(self._servers[s], n) for s, n in new.items() if n]
+        asked = [self._servers[s] for s, n in new.items() if n]
+        asks = [self._allocate(server, new[server.id]) for server in asked]
         if survey:
-            asks += [
-                self._survey(s) for s in self._order if not new.get(s.id) and s.id not in self._allocated
-            ]
-        changed = any(await asyncio.gather(self._give_back(surplus), *asks))
+            others = [s for s in self._order if not new.get(s.id) and s.id not in self._allocated]
+            asked += others
+            asks += [self._survey(server) for server in others]
+        await self._give_back(surplus)
+        answers = await ask_all(asks, enough=max(1, len(asks) // 2), most_s=ALLOCATE_TIMEOUT_S)
+        for server, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, TimeoutError):
+                self._drop(server, ServerError("hung"))
+        changed = any(answer is not False for answer in answers)
         self.selection.writing = {
             n: self._servers[s] for s, numbers in self._allocated.items() for n in numbers
         }
@@ -231,15 +240,14 @@ class ServerSelection:
         """Ask a server to take shares. True if it answered anything but a plain yes."""
         held = self.selection.held.get(server.id, set())
         try:
-            async with asyncio.timeout(ALLOCATE_TIMEOUT_S):
-                answer = await server.service.allocate(
-                    self._index,
-                    frozenset(numbers | held),
-                    self._share_size,
-                    self.upload_secret(server),
-                    server.lease(self._index),
-                )
-        except (ServerError, StorageRefusalError, TimeoutError) as error:
+            answer = await server.service.allocate(
+                self._index,
+                frozenset(numbers | held),
+                self._share_size,
+                self.upload_secret(server),
+                server.lease(self._index),
+            )
+        except (ServerError, StorageRefusalError) as error:
             self._drop(server, error)
             return True
         self._renewed.add(server.id)
@@ -259,9 +267,8 @@ class ServerSelection:
     async def _survey(self, server: KnownServer) -> bool:
         """Ask which shares a server holds that is to get none. True if it named any, or failed."""
         try:
-            async with asyncio.timeout(ALLOCATE_TIMEOUT_S):
-                numbers = await server.service.list_immutable(self._index)
-        except (ServerError, StorageRefusalError, TimeoutError) as error:
+            numbers = await server.service.list_immutable(self._index)
+        except (ServerError, StorageRefusalError) as error:
             self._drop(server, error)
             return True
         held = self.selection.held.setdefault(server.id, set())
@@ -270,12 +277,12 @@ class ServerSelection:
         return len(held) > before
 
     def _drop(self, server: KnownServer, error: Exception) -> None:
-        self._fail(server, ServerError("hung") if isinstance(error, TimeoutError) else error)
+        self._fail(server, error)
         self._order = [s for s in self._order if s is not server]
         self._allocated.pop(server.id, None)
         self.selection.held.pop(server.id, None)
 
-    async def _give_back(self, pairs: list[tuple[KnownServer, int]]) -> bool:
+    async def _give_back(self, pairs: list[tuple[KnownServer, int]]) -> None:
         async def abort(server: KnownServer, number: int) -> None:
             try:
                 async with asyncio.timeout(ABORT_TIMEOUT_S):
@@ -284,7 +291,6 @@ class ServerSelection:
                 pass  # an upload nobody completes expires by itself
 
         await asyncio.gather(*(abort(server, number) for server, number in pairs))
-        return False
 
     async def _renew_leases(self) -> None:
         """Renew the leases of shares that were found on servers we allocated nothing on."""
