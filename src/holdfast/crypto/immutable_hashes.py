@@ -77,4 +77,6 @@ def convergent_key(
     plaintext: Buffer, shares_needed: int, shares_total: int, segment_size: int, secret: bytes
 ) -> bytes:
     """Return the 16-byte key of ``plaintext`` by convergence."""
-    return tagged_hash(convergence_tag(shares_needed, shares_total, segment_size, secret), plaintext, KEY_SIZE)
+    return tagged_hash(
+        convergence_tag(shares_needed, shares_total, segment_size, secret), plaintext, KEY_SIZE
+    )

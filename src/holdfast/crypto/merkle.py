@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from holdfast.crypto.hashing import HASH_SIZE, tagged_hash
-from holdfast.crypto.kernel import hash_parents
+from holdfast.crypto.kernel import hash_many, hash_parents
 from holdfast.errors import IntegrityError
 
 EMPTY_LEAF_TAG = b"Merkle tree empty leaf"
@@ -37,8 +37,11 @@ def padded_leaf_count(leaves: int) -> int:
 
 
 def leaf_index(leaf_count: int, leaf: int) -> int:
-    """Return the node number of a leaf."""
-    return padded_leaf_count(leaf_count) - 1 + leaf
+    """Return the node number of a leaf, padding leaves included. Raises ValueError if there is none such."""
+    padded = padded_leaf_count(leaf_count)
+    if not 0 <= leaf < padded:
+        raise ValueError(f"a tree of {leaf_count} leaves has no leaf {leaf}")
+    return padded - 1 + leaf
 
 
 def empty_leaf(leaf: int) -> bytes:
@@ -46,20 +49,39 @@ def empty_leaf(leaf: int) -> bytes:
     return tagged_hash(EMPTY_LEAF_TAG, b"%d" % leaf)
 
 
-def build_tree(leaves: Sequence[bytes]) -> list[bytes]:
-    """Return all 2P-1 nodes, root first, padding included, of 32 bytes each."""
+def tree_levels(leaves: Sequence[bytes]) -> list[bytes]:
+    """Return the levels of a tree, leaves with their padding first, root last; each joined, 32 bytes a node.
+
+    Raises:
+        ValueError: there are no leaves, or one has not 32 bytes.
+    """
     padded = padded_leaf_count(len(leaves))
-    level = b"".join(leaves) + b"".join(empty_leaf(i) for i in range(len(leaves), padded))
-    levels = [level]
-    while len(level) > HASH_SIZE:
-        level = hash_parents(level)
-        levels.append(level)
-    nodes = b"".join(reversed(levels))
+    if not all(len(leaf) == HASH_SIZE for leaf in leaves):
+        raise ValueError(f"a leaf of a hash tree has {HASH_SIZE} bytes")
+    padding = hash_many(EMPTY_LEAF_TAG, [b"%d" % leaf for leaf in range(len(leaves), padded)])
+    levels = [b"".join([*leaves, *padding])]
+    while len(levels[-1]) > HASH_SIZE:
+        levels.append(hash_parents(levels[-1]))
+    return levels
+
+
+def root_of_leaves(leaves: Sequence[bytes]) -> bytes:
+    """Return the root of a tree: what proves a whole range of leaves at once. Raises as ``tree_levels``."""
+    return tree_levels(leaves)[-1]
+
+
+def build_tree(leaves: Sequence[bytes]) -> list[bytes]:
+    """Return all 2P-1 nodes, root first, padding included. Raises as ``tree_levels``."""
+    nodes = b"".join(reversed(tree_levels(leaves)))
     return [nodes[i : i + HASH_SIZE] for i in range(0, len(nodes), HASH_SIZE)]
 
 
 def uncle_chain(leaf_count: int, leaf: int) -> list[int]:
-    """Return the nodes needed beside a leaf to compute the root, from the bottom to the top."""
+    """Return the nodes needed beside a leaf to compute the root, from the bottom to the top.
+
+    Raises:
+        ValueError: there is no such leaf.
+    """
     chain = []
     node = leaf_index(leaf_count, leaf)
     while node > 0:
@@ -81,8 +103,8 @@ class PartialTree:
         self._nodes: dict[int, bytes] = {}
 
     def set_root(self, root: bytes) -> None:
-        """Trust ``root``. Raises BadHashError if another one is known."""
-        if self._nodes.get(0, root) != root:
+        """Trust ``root``. Raises BadHashError if another one is known, or it has not 32 bytes."""
+        if len(root) != HASH_SIZE or self._nodes.get(0, root) != root:
             raise BadHashError("the tree has another root")
         self._nodes[0] = root
 
@@ -92,14 +114,14 @@ class PartialTree:
 
     def leaf(self, leaf: int) -> bytes | None:
         """Return a leaf, or None while it is not known."""
-        return self._nodes.get(self._first_leaf + leaf)
+        return self._nodes.get(self._first_leaf + leaf) if leaf >= 0 else None
 
     def known(self) -> set[int]:
         """Return the numbers of all known nodes."""
         return set(self._nodes)
 
-    def needed(self, leaf: int, *, with_leaf: bool = True) -> set[int]:
-        """Return the nodes still unknown that would prove ``leaf``."""
+    def needed(self, leaf: int, with_leaf: bool = True) -> set[int]:
+        """Return the nodes still unknown that would prove a leaf. Raises ValueError if there is none such."""
         chain = uncle_chain(self._leaf_count, leaf)
         wanted = {*chain, self._first_leaf + leaf} if with_leaf else set(chain)
         return wanted - self._nodes.keys()
@@ -139,8 +161,10 @@ class PartialTree:
         new = dict(hashes)
         for leaf, value in leaves.items():
             index = self._first_leaf + leaf
-            if leaf < 0 or new.setdefault(index, value) != value:
-                raise BadHashError(f"leaf {leaf} of a hash tree is given twice, or does not exist")
+            if leaf < 0:
+                raise NodeIndexError(f"a hash tree has no leaf {leaf}")
+            if new.setdefault(index, value) != value:
+                raise BadHashError(f"leaf {leaf} of a hash tree is given twice, and differently")
         for index, value in new.items():
             if not 0 <= index < self._size:
                 raise NodeIndexError(f"a hash tree of {self._size} nodes has no node {index}")
