@@ -49,6 +49,7 @@ class RemoteBucketWriter:
         self._held_at = 0
         self._held_size = len(self._held[0])
         self._missing: list[ByteRange] | None = None  # as the server last said
+        self._sent: list[ByteRange] = []  # by this writer
         self._closed = False
         self._zeros_due = True  # nobody has put the unused tree yet
 
@@ -65,18 +66,19 @@ class RemoteBucketWriter:
         await self._put(self._layout.data + plan.block_offset(first_segment), blocks)
 
     async def put_plaintext_hashes(self, hashes: Sequence[Hash]) -> None:
+        tree = self._tree(hashes)
         self._zeros_due = False
-        await self._put_tree(self._layout.plaintext_hashes, hashes)
+        await self._put(self._layout.plaintext_hashes, [tree])
 
     async def put_crypttext_hashes(self, hashes: Sequence[Hash]) -> None:
+        tree = self._tree(hashes)
         if self._zeros_due:
-            size = self._layout.crypttext_hashes - self._layout.plaintext_hashes
-            await self._put(self._layout.plaintext_hashes, _zeros(size))
+            await self._put(self._layout.plaintext_hashes, _zeros(len(tree)))
             self._zeros_due = False
-        await self._put_tree(self._layout.crypttext_hashes, hashes)
+        await self._put(self._layout.crypttext_hashes, [tree])
 
     async def put_block_hashes(self, blockhashes: Sequence[Hash]) -> None:
-        await self._put_tree(self._layout.block_hashes, blockhashes)
+        await self._put(self._layout.block_hashes, [self._tree(blockhashes)])
 
     async def put_share_hashes(self, sharehashes: Sequence[tuple[int, Hash]]) -> None:
         _check_list(sharehashes)
@@ -105,13 +107,14 @@ class RemoteBucketWriter:
         self._held.clear()
         await self._service.abort(self._index, self._number, self._secret)
 
-    async def _put_tree(self, offset: int, hashes: Sequence[Hash]) -> None:
+    def _tree(self, hashes: Sequence[Hash]) -> bytes:
+        """Return a whole tree as stored, once its size is seen to be right."""
         _check_list(hashes)
         data = b"".join(check_hash(h) for h in hashes)
         expected = self._layout.crypttext_hashes - self._layout.plaintext_hashes
         if len(data) != expected:
             raise ValueError(f"the tree has {expected // 32} nodes, not {len(hashes)}")
-        await self._put(offset, [data])
+        return data
 
     async def _put(self, offset: int, pieces: Sequence[Buffer]) -> None:
         if self._closed:
@@ -145,12 +148,15 @@ class RemoteBucketWriter:
                 raise
             missing = []
         self._missing = list(missing)
+        if self._sent and self._sent[-1].end == offset:
+            offset = self._sent.pop().begin
+        self._sent.append(ByteRange(offset, self._held_at))
 
     def _present(self, offset: int, size: int) -> bool:
         """True if the server has all of these bytes from an earlier attempt."""
         if self._missing is None:
             return False
-        return all(r.end <= offset or r.begin >= offset + size for r in self._missing)
+        return all(r.end <= offset or r.begin >= offset + size for r in (*self._missing, *self._sent))
 
 
 _ZEROS = memoryview(bytes(1 << 16))

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import aclosing
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from holdfast.caps import ImmutableReadCap, LiteralCap
 from holdfast.errors import CancelledTransferError, NoServersError
@@ -71,39 +72,31 @@ class Downloader:
         target.register_canceller(cancelled.cancel)
         try:
             with first_error(), cancelled:
-                return await self._run(cap, caller, offset, size, progress or ignore_progress)
-        except BaseException as error:
+                run = _Run(caller, cancelled, progress or ignore_progress)
+                return await self._run(cap, run, offset, size)
+        except asyncio.CancelledError as error:
             why = CancelledTransferError("the target cancelled the download") if cancelled.asked else error
             await caller.fail(why)
-            if why is error or not isinstance(error, asyncio.CancelledError):
-                raise
             raise why from None
+        except BaseException as error:
+            await caller.fail(error)
+            raise
 
     async def _run(
-        self,
-        cap: LiteralCap | ImmutableReadCap,
-        caller: TargetCaller[T],
-        offset: int,
-        size: int | None,
-        progress: ProgressCallback,
+        self, cap: LiteralCap | ImmutableReadCap, run: _Run[T], offset: int, size: int | None
     ) -> DownloadResult[T]:
         total = len(cap.data) if isinstance(cap, LiteralCap) else cap.size
         start = min(max(offset, 0), total)
         length = total - start if size is None else max(0, min(size, total - start))
         if isinstance(cap, LiteralCap) or length == 0:
-            await caller.open(length)
+            await run.target.open(length)
             if length and isinstance(cap, LiteralCap):
-                await caller.write(cap.data[start : start + length])
-            return DownloadResult(await caller.finish(), length)
-        return await self._run_shares(cap, caller, start, length, progress)
+                await run.target.write(cap.data[start : start + length])
+            return DownloadResult(await run.target.finish(), length)
+        return await self._run_shares(cap, run, start, length)
 
     async def _run_shares(
-        self,
-        cap: ImmutableReadCap,
-        caller: TargetCaller[T],
-        start: int,
-        length: int,
-        progress: ProgressCallback,
+        self, cap: ImmutableReadCap, run: _Run[T], start: int, length: int
     ) -> DownloadResult[T]:
         index = StorageIndex(cap.storage_index)
         problems = Problems(index)
@@ -112,13 +105,14 @@ class Downloader:
                 done = 0
                 used: dict[int, str] = {}
                 async for piece, seen in pieces:
+                    run.canceller.check()
                     if done == 0:
-                        await caller.open(length)
-                    await caller.write(piece)
+                        await run.target.open(length)
+                    await run.target.write(piece)
                     used = seen
                     done += len(piece)
-                    progress(Progress("downloading", done, length))
-            return DownloadResult(await caller.finish(), length, problems.all(), used)
+                    run.progress(Progress("downloading", done, length))
+            return DownloadResult(await run.target.finish(), length, problems.all(), used)
         finally:
             await problems.deliver()
 
@@ -166,6 +160,15 @@ def no_servers_message(servers: Servers) -> str:
     return f"none of the {len(servers)} known servers can be used: {'; '.join(reasons)}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Run(Generic[T]):
+    """Whom one download serves."""
+
+    target: TargetCaller[T]
+    canceller: _Canceller
+    progress: ProgressCallback
+
+
 class _Canceller:
     """Lets a target cancel the task that runs the download, from any thread."""
 
@@ -173,6 +176,7 @@ class _Canceller:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._running = False
+        self._cancelled = False
         self.asked = False
 
     def cancel(self) -> None:
@@ -181,14 +185,19 @@ class _Canceller:
 
     def _cancel_task(self) -> None:
         if self._running and self._task is not None:
+            self._cancelled = True
             self._task.cancel()
 
-    def __enter__(self) -> None:
-        self._running = True
+    def check(self) -> None:
+        """Raise CancelledTransferError once the target has cancelled."""
         if self.asked:
             raise CancelledTransferError("the target cancelled the download")
 
+    def __enter__(self) -> None:
+        self.check()
+        self._running = True
+
     def __exit__(self, *_: object) -> None:
         self._running = False
-        if self.asked and self._task is not None:
+        if self._cancelled and self._task is not None:
             self._task.uncancel()

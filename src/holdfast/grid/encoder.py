@@ -17,9 +17,10 @@ from holdfast.crypto.immutable_hashes import ueb_hash
 from holdfast.crypto.kernel import SegmentEncoder
 from holdfast.crypto.merkle import build_tree
 from holdfast.errors import ServerError
-from holdfast.formats.extension_block import ExtensionBlock
+from holdfast.formats.extension_block import ExtensionBlock, packed_length
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_hash_chain import chain_order
+from holdfast.formats.share_layout import ShareLayout
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.sources import Plaintext
 from holdfast.interfaces.storage import BucketWriter
@@ -91,6 +92,10 @@ class FileEncoder:
     def get_share_size(self) -> int:
         self._check_set_up()
         return self._plan.data_size
+
+    def get_allocated_size(self) -> int:
+        self._check_set_up()
+        return ShareLayout.plan(self._plan, packed_length(self._plan)).share_length
 
     def get_block_size(self) -> int:
         self._check_set_up()
