@@ -11,11 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from holdfast.crypto.hashing import HASH_SIZE
 from holdfast.crypto.immutable_hashes import ueb_hash
 from holdfast.crypto.netstring import netstring, split
 from holdfast.errors import BadFileError, CorruptShareError
 from holdfast.formats.segmentation import Segmentation
 
+EXTENSION_SIZE_MAX = 1000  # bytes a writer may produce
+EXTENSION_SIZE_READ_MAX = 1999  # bytes a reader takes, hashes or parses
 SEGMENT_MEMORY_MAX = 64 << 20  # bytes a reader is ready to spend on one segment
 _KEY = re.compile(r"[A-Za-z_-]+", re.ASCII)
 _DIGITS = re.compile(rb"[0-9]{1,20}")
@@ -52,6 +55,28 @@ class ExtensionBlock:
         }
         return cls(plan.segment_size, crypttext_root_hash, share_root_hash, others)
 
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ExtensionBlock:
+        """Parse the stored form; keys that nobody knows are kept.
+
+        Raises:
+            ValueError: it does not parse, lacks what every reader needs, or states it in an impossible form.
+        """
+        mapping = unpack(data)
+        missing = {"segment_size", "crypttext_root_hash", "share_root_hash"} - mapping.keys()
+        if missing:
+            raise ValueError(f"an extension block lacks {', '.join(sorted(missing))}")
+        segment_size = _number(mapping.pop("segment_size"))
+        roots = mapping.pop("crypttext_root_hash"), mapping.pop("share_root_hash")
+        if segment_size < 1 or any(len(root) != HASH_SIZE for root in roots):
+            raise ValueError("an extension block states an impossible segment size or hash")
+        return cls(segment_size, *roots, mapping)
+
+    @property
+    def crypttext_hash(self) -> bytes | None:
+        """The hash of the whole ciphertext. Readers cannot check it without having read all, and need not."""
+        return self.others.get("crypttext_hash")
+
     def to_bytes(self) -> bytes:
         """Return the stored form."""
         return pack(
@@ -73,22 +98,29 @@ def pack(mapping: Mapping[str, bytes]) -> bytes:
     """Serialise: keys in byte order, each followed by a colon and the netstring of its value.
 
     Raises:
-        ValueError: a key is empty or holds anything but ASCII letters, underscore and hyphen.
+        ValueError: a key is empty or holds anything but ASCII letters, underscore and hyphen, or the result
+            has more than ``EXTENSION_SIZE_MAX`` bytes.
     """
     parts = []
     for key in sorted(mapping):
         if not _KEY.fullmatch(key):
             raise ValueError("a key of an extension block holds letters, underscore and hyphen only")
         parts.append(key.encode("ascii") + b":" + netstring(mapping[key]))
-    return b"".join(parts)
+    data = b"".join(parts)
+    if len(data) > EXTENSION_SIZE_MAX:
+        raise ValueError(f"an extension block has at most {EXTENSION_SIZE_MAX} bytes, not {len(data)}")
+    return data
 
 
 def unpack(data: bytes) -> dict[str, bytes]:
     """Parse; keys may come in any order.
 
     Raises:
-        ValueError: it is not a serialised mapping, or a key comes twice.
+        ValueError: it is not a serialised mapping, a key comes twice, or it has more than
+            ``EXTENSION_SIZE_READ_MAX`` bytes.
     """
+    if len(data) > EXTENSION_SIZE_READ_MAX:
+        raise ValueError(f"an extension block has at most {EXTENSION_SIZE_READ_MAX} bytes, not {len(data)}")
     mapping: dict[str, bytes] = {}
     offset = 0
     while offset < len(data):
@@ -111,19 +143,36 @@ def verified_extension_block(
         CorruptShareError: they are not.
         BadFileError: they are, but make no sense: the file cannot be read from any share.
     """
+    if len(data) > EXTENSION_SIZE_READ_MAX:
+        raise CorruptShareError("corruption in the URI extension block: it is longer than any can be")
     if not hmac.compare_digest(ueb_hash(data), expected_hash):
         raise CorruptShareError("corruption in the URI extension block: its hash is not the capability's")
     try:
-        mapping = unpack(data)
-        segment_size = _number(mapping.pop("segment_size"))
-        roots = [mapping.pop("crypttext_root_hash"), mapping.pop("share_root_hash")]
-    except (ValueError, KeyError) as error:
+        block = ExtensionBlock.from_bytes(data)
+    except ValueError as error:
         raise BadFileError(f"the file's extension block is authentic but makes no sense: {error}") from error
-    if any(len(root) != 32 for root in roots) or segment_size < 1 or segment_size % shares_needed:
+    if block.segment_size % shares_needed:
         raise BadFileError("the file's extension block is authentic but names impossible sizes")
-    if min(segment_size, size + shares_needed) > SEGMENT_MEMORY_MAX:
-        raise BadFileError(f"the file needs segments of {segment_size} bytes, more than this reader takes")
-    return ExtensionBlock(segment_size, roots[0], roots[1], mapping)
+    if min(block.segment_size, size + shares_needed) > SEGMENT_MEMORY_MAX:
+        raise BadFileError(
+            f"the file needs segments of {block.segment_size} bytes, more than this reader takes"
+        )
+    return block
+
+
+def stated_segmentation(block: ExtensionBlock) -> Segmentation:
+    """Return the sizes that the block itself states, for those who have no capability to take them from.
+
+    Raises:
+        BadFileError: it states none, or impossible ones.
+    """
+    size, shares_needed, shares_total = (
+        _number_or_raise(key, block.others.get(key, b"")) for key in ("size", "needed_shares", "total_shares")
+    )
+    try:
+        return Segmentation(size, shares_needed, shares_total, block.segment_size)
+    except ValueError as error:
+        raise BadFileError(f"the file's extension block names impossible sizes: {error}") from error
 
 
 def check_redundant(block: ExtensionBlock, plan: Segmentation) -> None:
@@ -142,7 +191,7 @@ def check_redundant(block: ExtensionBlock, plan: Segmentation) -> None:
             stored = b"-".join(b"%d" % _number_or_raise(key, part) for part in stored.split(b"-"))
         if stored != value:
             raise BadFileError(f"the file's extension block contradicts its capability in {key}")
-    if len(block.others.get("crypttext_hash", bytes(32))) != 32:
+    if len(block.others.get("crypttext_hash", bytes(HASH_SIZE))) != HASH_SIZE:
         raise BadFileError("the file's extension block holds a hash that is not 32 bytes long")
 
 

@@ -13,11 +13,11 @@ TREE_NODES_MAX = 2**20  # a writer keeps every hash tree within this
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """All sizes of one encoded file, in bytes. The tail is the last segment, also if it is full or the only one.
+    """All sizes of one encoded file, in bytes. The tail is the last segment, be it full or the only one.
 
     Raises:
-        ValueError: not 1 <= shares_needed <= shares_total <= 256, an empty file, or a segment size that is not
-            a positive multiple of shares_needed.
+        ValueError: not 1 <= shares_needed <= shares_total <= 256, an empty file, or a segment size that is
+            not a positive multiple of shares_needed.
     """
 
     size: int
@@ -34,12 +34,10 @@ class Segmentation:
             raise ValueError("the segment size is a positive multiple of shares_needed")
 
     @classmethod
-    def plan(
-        cls, size: int, shares_needed: int, shares_total: int, max_segment_size: int
-    ) -> Segmentation:
+    def plan(cls, size: int, shares_needed: int, shares_total: int, max_segment_size: int) -> Segmentation:
         """Return the sizes a writer uses.
 
-        ``max_segment_size`` is doubled as often as needed to keep the hash trees within ``TREE_NODES_MAX`` nodes.
+        ``max_segment_size`` is doubled as often as needed to keep the hash trees within ``TREE_NODES_MAX``.
         """
         if max_segment_size < 1:
             raise ValueError("the maximum segment size is at least 1")
@@ -90,7 +88,7 @@ class Segmentation:
         return segment * self.block_size
 
     def segments_of(self, offset: int, length: int) -> range:
-        """Return the segments that hold the bytes ``[offset, offset + length)``, cut at the end of the file."""
+        """Return the segments that hold bytes ``[offset, offset + length)``, as far as the file goes."""
         end = min(offset + length, self.size)
         if offset >= end:
             return range(0)

@@ -36,7 +36,11 @@ def chain_order(shares_total: int, number: int) -> tuple[int, ...]:
 
 
 def pack_chain(entries: Sequence[tuple[int, bytes]]) -> bytes:
-    """Return (node, hash) entries as stored. Raises ValueError for a node above 65,535 or a hash not of 32 bytes."""
+    """Return (node, hash) entries as stored.
+
+    Raises:
+        ValueError: a node above 65,535, or a hash not of 32 bytes.
+    """
     parts = []
     for node, value in entries:
         if not 0 <= node <= 0xFFFF or len(value) != 32:

@@ -24,7 +24,7 @@ class IncompatibleShareError(IntegrityError):
 
 @dataclass(frozen=True, slots=True)
 class ParsedHeader:
-    """Where a share says its parts lie, in bytes from its start. ``extension`` is where the length field is."""
+    """Where a share says its parts lie, in bytes from its start. ``extension``: where the length field is."""
 
     version: int
     data: int
@@ -33,6 +33,10 @@ class ParsedHeader:
     block_hashes: int
     share_hashes: int
     extension: int
+
+    @property
+    def header_size(self) -> int:
+        return _HEADERS[self.version].size
 
     @property
     def field_size(self) -> int:
@@ -49,9 +53,7 @@ class ShareLayout(ParsedHeader):
     share_length: int
 
     @classmethod
-    def plan(
-        cls, plan: Segmentation, extension_length: int, *, version: int | None = None
-    ) -> ShareLayout:
+    def plan(cls, plan: Segmentation, extension_length: int, *, version: int | None = None) -> ShareLayout:
         """Lay out the shares of a file; version 2 only where version 1 cannot (or as told)."""
         if version is None:
             layout = cls.plan(plan, extension_length, version=1)
