@@ -1,0 +1,132 @@
+"""Writes to the catalog: one thread, which puts whatever is waiting into one transaction.
+
+So the cost of making a transaction durable is shared by all who wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from holdfast.interfaces.storage_errors import NoSpaceError
+from holdfast.servers.storage.catalog import ADD_TO_TOTALS, STATEMENTS, Catalog, Changes, Step
+from holdfast.servers.storage.disk import Disk, refusal_of
+
+BATCH_MAX = 1000  # changes in one transaction
+
+_Waiting = tuple[Changes, "asyncio.Future[None]"]
+
+
+class CatalogWriter:
+    """The only writer of a catalog. Made and used on the event loop; ``close`` ends its thread."""
+
+    def __init__(self, catalog: Catalog, disk: Disk) -> None:
+        self._catalog = catalog
+        self._disk = disk
+        self._loop = asyncio.get_running_loop()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="storage-catalog", daemon=True)
+        self._thread.start()
+
+    async def commit(self, changes: Changes) -> None:
+        """Return once ``changes`` are on stable storage, and what was to come afterwards has been done.
+
+        They are committed even if the caller is cancelled meanwhile.
+
+        Raises:
+            NoSpaceError: the file system has no room; nothing changed.
+        """
+        await self.submit(changes)
+
+    def submit(self, changes: Changes) -> asyncio.Future[None]:
+        """Have ``changes`` committed; the future tells when they are. Do not cancel it."""
+        future = self._loop.create_future()
+        self._waiting.put((changes, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what is waiting and end. Blocks."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection = self._catalog.engine.connect()
+        closing = False
+        while not closing:
+            batch: list[_Waiting] = []
+            item = self._waiting.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) == BATCH_MAX or self._waiting.empty():
+                    break
+                item = self._waiting.get()
+            closing = item is None
+            if batch:
+                self._commit_batch(connection, batch)
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        connection.close()
+
+    def _commit_batch(self, connection: Connection, batch: list[_Waiting]) -> None:
+        outcomes: list[Exception | None]
+        try:
+            self._transact(connection, [changes for changes, _ in batch])
+        except Exception as error:
+            if len(batch) > 1:  # one of them may be to blame: each for itself
+                for item in batch:
+                    self._commit_batch(connection, [item])
+                return
+            outcomes = [_as_refusal(error)]
+        else:
+            outcomes = [_do(changes) for changes, _ in batch]
+        answers = [(future, outcome) for (_, future), outcome in zip(batch, outcomes, strict=True)]
+        self._loop.call_soon_threadsafe(_answer, answers)
+
+    def _transact(self, connection: Connection, batch: list[Changes]) -> None:
+        parameters: defaultdict[Step, list[dict[str, Any]]] = defaultdict(list)
+        for changes in batch:
+            for step, values in changes.steps:
+                parameters[step].append(values)
+        more_shares = sum(changes.more_shares for changes in batch)
+        more_bytes = sum(changes.more_bytes for changes in batch)
+        try:
+            for step in sorted(parameters):
+                connection.execute(STATEMENTS[step], parameters[step])
+            if more_shares or more_bytes:
+                connection.execute(ADD_TO_TOTALS, {"more_shares": more_shares, "more_bytes": more_bytes})
+            self._disk.commit(connection.commit)
+        except BaseException:
+            connection.rollback()
+            raise
+
+
+def _do(changes: Changes) -> Exception | None:
+    try:
+        if changes.afterwards is not None:
+            changes.afterwards()
+    except Exception as error:
+        return error
+    return None
+
+
+def _answer(answers: list[tuple[asyncio.Future[None], Exception | None]]) -> None:
+    for future, outcome in answers:
+        if future.done():  # its waiter was cancelled
+            continue
+        if outcome is None:
+            future.set_result(None)
+        else:
+            future.set_exception(outcome)
+
+
+def _as_refusal(error: Exception) -> Exception:
+    if isinstance(error, OperationalError) and "full" in str(error.orig):
+        refusal = NoSpaceError("the disk is full")
+        refusal.__cause__ = error
+        return refusal
+    return refusal_of(error) if isinstance(error, OSError) else error

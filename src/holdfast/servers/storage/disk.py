@@ -1,0 +1,161 @@
+"""Every change of the storage directory that has to survive a crash goes through a
+``Disk``. So a test can subclass it, and stop the process, or fail, at any step.
+
+Source: docs/spec/storage-disk.md, section 8.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from holdfast.interfaces.storage_errors import NoSpaceError
+from holdfast.interfaces.types import Buffer
+
+COPY_PIECE = 1 << 20  # bytes
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV})
+
+
+class Disk:
+    """Durable file operations. Every method blocks; all raise OSError."""
+
+    def __init__(self, *, synchronise: bool) -> None:
+        self.synchronise = synchronise
+
+    def create(self, path: str, size: int) -> tuple[int, bool]:
+        """Create a file of ``size`` bytes.
+
+        Returns:
+            A descriptor, and whether the blocks of the file are allocated, so that writing cannot fail for
+            lack of room. Not every file system can do that.
+
+        Raises:
+            OSError: among others ENOSPC, when there is no room; the file is then gone again.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            allocated = size == 0 or preallocate(descriptor, size)
+            if not allocated:
+                os.ftruncate(descriptor, size)
+        except BaseException:
+            os.close(descriptor)
+            os.unlink(path)
+            raise
+        return descriptor, allocated
+
+    def write(self, descriptor: int, data: Buffer, offset: int) -> None:
+        """Write all of ``data``."""
+        count = os.pwrite(descriptor, data, offset)
+        if count < len(data):
+            view = memoryview(data)
+            while count < len(view):
+                count += os.pwrite(descriptor, view[count:], offset + count)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Set the length of a file; new bytes read as zero."""
+        os.ftruncate(descriptor, size)
+
+    def copy(self, source: int, target: int, size: int) -> None:
+        """Copy the first ``size`` bytes of one file to another, sharing blocks where the file system can."""
+        done = 0
+        while done < size:
+            try:
+                count = os.copy_file_range(source, target, size - done, done, done)
+            except OSError as error:
+                if error.errno not in NOT_OFFERED:
+                    raise
+                piece = os.pread(source, min(COPY_PIECE, size - done), done)
+                self.write(target, piece, done)
+                count = len(piece)
+            if count == 0:
+                raise OSError(errno.EIO, "the file became shorter while it was copied")
+            done += count
+
+    def sync_file(self, descriptor: int) -> None:
+        """Return once the contents of the file are on stable storage."""
+        if self.synchronise:
+            os.fsync(descriptor)
+
+    def sync_directory(self, path: str) -> None:
+        """Return once the names in this directory are on stable storage."""
+        if not self.synchronise:
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def make_directory(self, path: str) -> None:
+        """Create a directory, and those above it, unless they exist."""
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove_directory(self, path: str) -> None:
+        """Remove a directory if it is empty."""
+        with suppress(OSError):
+            os.rmdir(path)
+
+    def publish(self, source: str, target: str) -> None:
+        """Give a file its final name, which must be free.
+
+        Raises:
+            FileExistsError: the name is taken; nothing changed.
+        """
+        os.link(source, target, follow_symlinks=False)
+        os.unlink(source)
+
+    def replace(self, source: str, target: str) -> None:
+        """Give a file its final name, in place of what has it."""
+        os.replace(source, target)
+
+    def remove(self, path: str) -> None:
+        """Remove a file if it exists."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def commit(self, commit: Callable[[], None]) -> None:
+        """Commit a transaction of the catalog."""
+        commit()
+
+
+def refusal_of(error: OSError) -> Exception:
+    """Return ``error`` as the refusal it means for a client, if it means one."""
+    if error.errno in NO_ROOM:
+        refusal = NoSpaceError("the disk is full")
+        refusal.__cause__ = error
+        return refusal
+    return error
+
+
+def preallocate(descriptor: int, size: int) -> bool:
+    """Allocate the blocks of a file and set its length; False if the file system does not offer that.
+
+    The C library's ``posix_fallocate`` is not used: where the call is missing it writes the whole file.
+    """
+    if _fallocate is None:
+        return False
+    while _fallocate(descriptor, 0, 0, size) != 0:
+        code = ctypes.get_errno()
+        if code in NOT_OFFERED:
+            return False
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+    return True
+
+
+def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).fallocate64
+    except (OSError, AttributeError):  # not Linux
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    function.restype = ctypes.c_int
+    return lambda descriptor, mode, offset, size: int(function(descriptor, mode, offset, size))
+
+
+_fallocate = _find_fallocate()

@@ -1,0 +1,261 @@
+"""Mutable slots: read, test and write all shares of an index as one step.
+
+New versions of the shares are written beside the old ones and put into place by the redo
+records of one transaction: whatever happens, all shares of the slot are old, or all are new.
+
+Source: docs/spec/storage-protocol.md, section 9; docs/spec/storage-disk.md, section 8.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from holdfast.formats.containers import WRITE_ENABLER_SIZE, MutableContainer
+from holdfast.interfaces.storage import LeaseSecrets, ReadTestWriteResult, ShareVectors
+from holdfast.interfaces.storage_errors import (
+    BadRequestError,
+    NoSpaceError,
+    ShareConflictError,
+    TooLargeError,
+    WrongSecretError,
+)
+from holdfast.interfaces.types import MAX_BUCKETS, StorageIndex
+from holdfast.servers.storage.catalog import Changes, Kind, LeaseRow, ShareRow
+from holdfast.servers.storage.disk import refusal_of
+from holdfast.servers.storage.lease_terms import BY_OTHERS, granted_lease
+from holdfast.servers.storage.parts import StorageParts
+from holdfast.servers.storage.redo import CONTENT_MAX
+from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, open_share
+from holdfast.servers.storage.slot_edit import SlotEdit, holds, plan_edit, write_container
+
+READ_ANSWER_MAX = 16 << 20  # bytes that one request may read
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the blocking part of a read-test-write found and prepared."""
+
+    result: ReadTestWriteResult
+    changes: Changes | None = None  # None: nothing is to be written
+    reserved: int = 0  # bytes of growth
+    stored: int = 0  # bytes more, or fewer, once committed
+    names: list[str] = field(default_factory=list)  # of new files in incoming/
+
+
+class MutableSlots:
+    """The read-test-write operation."""
+
+    def __init__(self, parts: StorageParts) -> None:
+        self._parts = parts
+
+    async def read_test_write(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseSecrets,
+        vectors: Mapping[int, ShareVectors],
+        read_vector: Sequence[tuple[int, int]],
+    ) -> ReadTestWriteResult:
+        """See ``StorageService``. All or nothing, also when the machine stops in the middle.
+
+        Raises:
+            WrongSecretError: another write enabler is stored with the slot.
+            ShareConflictError: the index holds, or is being sent, immutable shares.
+            TooLargeError: a share would be too large, or the answer.
+            NoSpaceError: there is no room, or the server is read-only, and something would grow.
+        """
+        if len(write_enabler) != WRITE_ENABLER_SIZE:
+            raise BadRequestError("a write enabler has 32 bytes")
+        if any(not 0 <= number < MAX_BUCKETS for number in vectors):
+            raise BadRequestError("share numbers go from 0 to 255")
+        granted = granted_lease(lease, BY_OTHERS, self._parts.clock())
+        await self._parts.redo.make_room()
+        async with self._parts.locks.hold(index):
+            if self._parts.uploads.of(index):
+                raise ShareConflictError("immutable shares of this index are being uploaded")
+            try:
+                outcome = await self._parts.workers.run(
+                    self._prepare, index, write_enabler, granted, vectors, read_vector
+                )
+            except OSError as error:
+                raise refusal_of(error) from error
+            if outcome.changes is not None:
+                await self._commit(outcome, outcome.changes)
+            return outcome.result
+
+    async def check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> None:
+        """Raise WrongSecretError or ShareConflictError as ``read_test_write`` would."""
+        await self._parts.workers.run(self._check_write_enabler, index, write_enabler)
+
+    def _check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> None:
+        rows = self._parts.catalog.shares_of(index)
+        _check_kind(rows)
+        with self._slot(index, rows, {}) as slot:
+            _check_enabler(slot, write_enabler)
+
+    async def _commit(self, outcome: _Outcome, changes: Changes) -> None:
+        # Submitted without waiting for a cancelled caller: the accounts below must follow.
+        future = self._parts.writer.submit(changes)
+        try:
+            await self._parts.workers.wait_for(future)
+        except NoSpaceError:
+            self._parts.admission.release(outcome.reserved, backed=False)
+            await self._parts.workers.run(self._remove, outcome.names)
+            raise
+        except Exception:
+            self._parts.admission.release(outcome.reserved, backed=False)
+            raise
+        self._parts.admission.keep(outcome.reserved, backed=False, stored=outcome.stored)
+
+    def _prepare(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseRow,
+        vectors: Mapping[int, ShareVectors],
+        read_vector: Sequence[tuple[int, int]],
+    ) -> _Outcome:
+        """Read, test, and write the new versions to files of their own."""
+        self._parts.redo.retry(index)
+        rows = self._parts.catalog.shares_of(index)
+        _check_kind(rows)
+        with self._slot(index, rows, vectors) as slot:
+            _check_enabler(slot, write_enabler)
+            success = all(
+                holds(slot.get(number), test) for number, share in vectors.items() for test in share.tests
+            )
+            outcome = _Outcome(ReadTestWriteResult(success, _read_all(slot, read_vector)))
+            if success and vectors:
+                self._write(index, write_enabler, lease, vectors, slot, rows, outcome)
+            return outcome
+
+    @contextmanager
+    def _slot(
+        self, index: StorageIndex, rows: Mapping[int, ShareRow], vectors: Mapping[int, ShareVectors]
+    ) -> Iterator[dict[int, ShareFile]]:
+        """Open every share of the slot."""
+        slot: dict[int, ShareFile] = {}
+        with ExitStack() as stack:
+            for number in sorted(rows.keys() | vectors.keys()):
+                try:
+                    share = open_share(self._parts.directory.share(index, number))
+                except DamagedShareError:
+                    if number in vectors:
+                        raise ShareConflictError("a file that is no share is in the way") from None
+                    continue
+                if share is None:
+                    continue
+                stack.callback(os.close, share.descriptor)
+                if share.kind is not Kind.MUTABLE:
+                    raise ShareConflictError("the index holds immutable shares")
+                slot[number] = share
+            yield slot
+
+    def _write(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseRow,
+        vectors: Mapping[int, ShareVectors],
+        slot: Mapping[int, ShareFile],
+        rows: Mapping[int, ShareRow],
+        outcome: _Outcome,
+    ) -> None:
+        parts = self._parts
+        edits = {
+            number: plan_edit(slot.get(number), share, parts.settings.maximum_mutable_share_size)
+            for number, share in sorted(vectors.items())
+            if share.new_length != 0
+        }
+        growth = sum(edit.growth for edit in edits.values())
+        grows = any(edit.grows for edit in edits.values())
+        if (grows and parts.settings.read_only) or (growth and not parts.admission.reserve(growth)):
+            raise NoSpaceError("the server is full or read-only")
+        outcome.reserved = growth
+        moves: list[tuple[StorageIndex, int, str, bytes | None]] = []
+        changes = Changes()
+        try:
+            for number in sorted(vectors.keys() - edits.keys()):
+                old = slot.get(number)
+                if number in rows:
+                    changes.drop_share(index, number, rows[number].size)
+                if old is not None:
+                    moves.append((index, number, "", None))
+            for number, edit in edits.items():
+                name = parts.new_name()
+                outcome.names.append(name)
+                content = self._new_version(name, slot.get(number), edit, vectors[number], write_enabler)
+                moves.append((index, number, name, content))
+                replaces = rows[number].size if number in rows else None
+                changes.put_share(index, number, Kind.MUTABLE, edit.new_size, replaces=replaces)
+                changes.put_lease(index, number, lease)
+            if edits:
+                parts.disk.make_directory(parts.directory.index_directory(index))
+            if any(name and content is None for _, _, name, content in moves) and parts.disk.synchronise:
+                parts.disk.sync_directory(parts.directory.incoming)
+        except BaseException:
+            parts.admission.release(growth, backed=False)
+            self._remove(outcome.names)
+            raise
+        if moves:
+            parts.redo.promise(changes, Kind.MUTABLE, moves)
+        outcome.stored = changes.more_bytes
+        outcome.changes = changes if changes.steps else None
+
+    def _new_version(
+        self,
+        name: str,
+        share: ShareFile | None,
+        edit: SlotEdit,
+        vectors: ShareVectors,
+        write_enabler: bytes,
+    ) -> bytes | None:
+        """Write a container to ``incoming``; return it if it is small, else have it synchronised."""
+        parts = self._parts
+        descriptor, _ = parts.disk.create(parts.directory.waiting(name), 0)
+        try:
+            size = write_container(
+                parts.disk, descriptor, share, edit, vectors.writes, parts.server_seed, write_enabler
+            )
+            if not parts.disk.synchronise:
+                return None
+            if size <= CONTENT_MAX:
+                return os.pread(descriptor, size, 0)
+            parts.disk.sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        return None
+
+    def _remove(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._parts.disk.remove(self._parts.directory.waiting(name))
+
+
+def _check_kind(rows: Mapping[int, ShareRow]) -> None:
+    if any(row.kind is Kind.IMMUTABLE for row in rows.values()):
+        raise ShareConflictError("the index holds immutable shares")
+
+
+def _check_enabler(slot: Mapping[int, ShareFile], write_enabler: bytes) -> None:
+    for share in slot.values():
+        assert isinstance(share.container, MutableContainer)
+        if not hmac.compare_digest(share.container.write_enabler, write_enabler):
+            raise WrongSecretError("the slot has another write enabler")
+
+
+def _read_all(
+    slot: Mapping[int, ShareFile], read_vector: Sequence[tuple[int, int]]
+) -> dict[int, Sequence[bytes]]:
+    total = sum(
+        max(0, min(size, share.size - offset)) for share in slot.values() for offset, size in read_vector
+    )
+    if total > READ_ANSWER_MAX:
+        raise TooLargeError("so much is not read in one request")
+    return {
+        number: [share.read(offset, size) for offset, size in read_vector]
+        for number, share in sorted(slot.items())
+    }

@@ -1,0 +1,41 @@
+"""What the operations of one open storage directory share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from holdfast.servers.storage.admission import Admission
+from holdfast.servers.storage.catalog import Catalog
+from holdfast.servers.storage.catalog_writer import CatalogWriter
+from holdfast.servers.storage.directory import StorageDirectory
+from holdfast.servers.storage.disk import Disk
+from holdfast.servers.storage.index_locks import IndexLocks
+from holdfast.servers.storage.redo import Redo
+from holdfast.servers.storage.settings import StorageSettings
+from holdfast.servers.storage.uploads import Uploads
+from holdfast.servers.storage.workers import Workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageParts:
+    """Made once by ``open_storage``, handed to every kind of operation."""
+
+    settings: StorageSettings
+    server_seed: bytes  # 20 bytes; goes into the mutable containers made here
+    clock: Callable[[], float]  # seconds since 1970
+    directory: StorageDirectory
+    disk: Disk
+    catalog: Catalog
+    writer: CatalogWriter
+    redo: Redo
+    workers: Workers
+    admission: Admission
+    locks: IndexLocks = field(default_factory=IndexLocks)
+    uploads: Uploads = field(default_factory=Uploads)
+    _names: Iterator[int] = field(default_factory=itertools.count)
+
+    def new_name(self) -> str:
+        """Return a name in ``incoming`` that nobody uses."""
+        return f"{next(self._names):x}"

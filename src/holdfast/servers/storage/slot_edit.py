@@ -1,0 +1,101 @@
+"""What a read-test-write makes of one mutable share: the tests, and the new container.
+
+The new container is written to a fresh file; the old one stays as it is. Leases inside
+it are carried along.
+
+Source: docs/spec/storage-protocol.md, section 9.1; docs/spec/storage-disk.md, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast.formats.containers import (
+    EXTRA_COUNT_SIZE,
+    MUTABLE_HEADER_SIZE,
+    MutableContainer,
+    new_mutable_header,
+    resized_mutable_header,
+)
+from holdfast.interfaces.storage import ShareVectors, TestVector, WriteVector
+from holdfast.interfaces.storage_errors import TooLargeError
+from holdfast.servers.storage.disk import Disk
+from holdfast.servers.storage.share_files import ShareFile, read_fully
+
+
+def holds(share: ShareFile | None, test: TestVector) -> bool:
+    """Tell whether a test holds; a share that does not exist is empty."""
+    available = 0 if share is None else max(0, min(test.size, share.size - test.offset))
+    if available != len(test.specimen):
+        return False
+    return share is None or share.read(test.offset, available) == test.specimen
+
+
+@dataclass(frozen=True, slots=True)
+class SlotEdit:
+    """The sizes of one share before and after its writes, in bytes."""
+
+    old_size: int
+    written_size: int  # before a new length cuts it
+    new_size: int
+    extra_offset: int  # in the new file
+    grows: bool  # the container is new, or needs more room than it has
+
+    @property
+    def growth(self) -> int:
+        """Bytes of share data that come to be, at the worst moment."""
+        return max(0, self.written_size - self.old_size)
+
+
+def plan_edit(share: ShareFile | None, vectors: ShareVectors, size_max: int) -> SlotEdit:
+    """Work out the sizes that the writes of ``vectors`` lead to.
+
+    Raises:
+        TooLargeError: the share would exceed ``size_max`` bytes on the way.
+    """
+    old_size = 0 if share is None else share.size
+    written = max((write.offset + len(write.data) for write in vectors.writes), default=0)
+    written_size = max(old_size, written)
+    if written_size > size_max:
+        raise TooLargeError("the share would be larger than this server allows")
+    old_extra = MUTABLE_HEADER_SIZE
+    if share is not None:
+        assert isinstance(share.container, MutableContainer)
+        old_extra = share.container.extra_offset
+    # The lease block moves only to make room; a container never shrinks.
+    extra_offset = max(old_extra, MUTABLE_HEADER_SIZE + written_size)
+    new_size = written_size if vectors.new_length is None else min(written_size, vectors.new_length)
+    return SlotEdit(old_size, written_size, new_size, extra_offset, share is None or extra_offset > old_extra)
+
+
+def write_container(
+    disk: Disk,
+    target: int,
+    share: ShareFile | None,
+    edit: SlotEdit,
+    writes: Sequence[WriteVector],
+    server_seed: bytes,
+    write_enabler: bytes,
+) -> int:
+    """Fill the empty file ``target`` with the new container; return its size.
+
+    Room that no data uses stays a hole, so that old bytes do not come up again later.
+    """
+    if share is None:
+        header = new_mutable_header(server_seed, write_enabler)
+        extra = bytes(EXTRA_COUNT_SIZE)
+    else:
+        container = share.container
+        assert isinstance(container, MutableContainer)
+        header = read_fully(share.descriptor, 0, MUTABLE_HEADER_SIZE)
+        extra = read_fully(share.descriptor, container.extra_offset, share.extra_length)
+        disk.copy(share.descriptor, target, MUTABLE_HEADER_SIZE + share.size)
+    for write in writes:
+        if write.data:
+            disk.write(target, write.data, MUTABLE_HEADER_SIZE + write.offset)
+    if edit.new_size < edit.written_size:
+        disk.truncate(target, MUTABLE_HEADER_SIZE + edit.new_size)
+    disk.write(target, extra, edit.extra_offset)
+    disk.write(target, resized_mutable_header(header, edit.new_size, edit.extra_offset), 0)
+    return edit.extra_offset + len(extra)
