@@ -38,12 +38,17 @@ class FetchPlan:
         self._proven: dict[Fetch, int] = {}  # batches in which it was good
         self._slow_servers: dict[str, int] = {}
         self._batches: dict[Hashable, _Batch] = {}
-        self._found: set[int] = set()
+        self._given_up: set[Fetch] = set()
+        self._lost: set[str] = set()
 
     def add_candidate(self, server: str, number: int, preference: int = 0) -> None:
-        """Note that ``server`` holds a share; of equals the one of lower preference is asked first."""
-        self._preference.setdefault(Fetch(server, number), preference)
-        self._found.add(number)
+        """Note that ``server`` holds a share; of equals the one of lower preference is asked first.
+
+        What was given up before stays so, even if the server offers it again.
+        """
+        fetch = Fetch(server, number)
+        if fetch not in self._given_up and server not in self._lost:
+            self._preference.setdefault(fetch, preference)
 
     def begin(self, batch: Hashable) -> None:
         """Start a batch."""
@@ -52,8 +57,11 @@ class FetchPlan:
     def next_fetches(self, batch: Hashable) -> list[Fetch]:
         """Return what to fetch now, so that enough is under way."""
         state = self._batches[batch]
-        taken = {f.number for f in state.good} | {f.number for f in state.running}
-        prompt = {f.number for f in state.good} | {f.number for f in state.running - state.slow}
+        # What another batch has given up meanwhile is not waited for here either.
+        hopeful = {f for f in state.running if f in self._preference}
+        good = {f.number for f in state.good}
+        taken = good | {f.number for f in hopeful}
+        prompt = good | {f.number for f in hopeful - state.slow}
         busy = {f.server for f in state.good} | {f.server for f in state.running}
         candidates = [f for f in self._preference if f not in state.running and f not in state.bad]
         fetches: list[Fetch] = []
@@ -91,8 +99,7 @@ class FetchPlan:
         self._proven.pop(fetch, None)
         if whole_share:
             self._preference.pop(fetch, None)
-            if all(f.number != fetch.number for f in self._preference):
-                self._found.discard(fetch.number)
+            self._given_up.add(fetch)
 
     def record_slow(self, batch: Hashable, fetch: Fetch) -> None:
         """Report a fetch that takes too long. It goes on; ``next_fetches`` gives a replacement."""
@@ -103,10 +110,10 @@ class FetchPlan:
 
     def server_lost(self, server: str) -> None:
         """Report that a server is gone: none of its shares is asked for any more."""
+        self._lost.add(server)
         for fetch in [f for f in self._preference if f.server == server]:
             del self._preference[fetch]
             self._proven.pop(fetch, None)
-        self._found = {f.number for f in self._preference}
 
     def enough(self, batch: Hashable) -> bool:
         """True once enough distinct numbers are good."""
@@ -118,7 +125,7 @@ class FetchPlan:
 
     def found(self) -> set[int]:
         """Return the numbers of which a copy is known that has not been given up."""
-        return set(self._found)
+        return {f.number for f in self._preference}
 
     def _rank(self, fetch: Fetch, busy: set[str]) -> tuple[int, int, int, int, int, str]:
         """Order candidates: not slow, on a server of its own, primary, proven, preferred."""
