@@ -1,6 +1,6 @@
-"""Decides which shares to read for each batch of a download: distinct numbers,
-primary ones first, from servers that have proven good; replaces what is bad, slow
-or gone. The caller carries out what it says, and reports.
+"""Decides which shares to read for each batch of a download: distinct numbers from
+distinct servers, primary ones first, those that have proven good before others;
+replaces what is bad, slow or gone. The caller carries out what it says, and reports.
 
 Same reports, same order: same fetches.
 
@@ -9,8 +9,10 @@ Source: docs/spec/immutable.md, sections 11 and 13.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+
+from holdfast.planning.matching import Matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +32,26 @@ class _Batch:
 
 
 class FetchPlan:
-    """One download. Batches may be under way at once; each is known by a key of the caller's."""
+    """One download. Batches may be under way at once; each is known by a key of the caller's.
+
+    For each batch: ``begin``; carry out what ``next_fetches`` returns, report each of them, ask again,
+    until ``enough`` or ``hopeless``; ``end``.
+    """
 
     def __init__(self, shares_needed: int) -> None:
         self._needed = shares_needed
-        self._preference: dict[Fetch, int] = {}
-        self._proven: dict[Fetch, int] = {}  # batches in which it was good
-        self._slow_servers: dict[str, int] = {}
-        self._batches: dict[Hashable, _Batch] = {}
+        self._preference: dict[Fetch, int] = {}  # of all that can still be asked for
         self._given_up: set[Fetch] = set()
         self._lost: set[str] = set()
+        self._proven: set[Fetch] = set()
+        self._lapses: dict[Fetch, int] = {}  # batches in which it was bad
+        self._delays: dict[str, int] = {}  # times that a server was slow
+        self._batches: dict[Hashable, _Batch] = {}
 
     def add_candidate(self, server: str, number: int, preference: int = 0) -> None:
         """Note that ``server`` holds a share; of equals the one of lower preference is asked first.
 
-        What was given up before stays so, even if the server offers it again.
+        What has been given up stays so.
         """
         fetch = Fetch(server, number)
         if fetch not in self._given_up and server not in self._lost:
@@ -54,32 +61,22 @@ class FetchPlan:
         """Start a batch."""
         self._batches[batch] = _Batch()
 
+    def end(self, batch: Hashable) -> None:
+        """Forget a batch."""
+        self._batches.pop(batch, None)
+
     def next_fetches(self, batch: Hashable) -> list[Fetch]:
-        """Return what to fetch now, so that enough is under way."""
+        """Return what to fetch now, so that enough numbers are good or promptly on their way."""
         state = self._batches[batch]
-        # What another batch has given up meanwhile is not waited for here either.
-        hopeful = {f for f in state.running if f in self._preference}
-        good = {f.number for f in state.good}
-        taken = good | {f.number for f in hopeful}
-        prompt = good | {f.number for f in hopeful - state.slow}
-        busy = {f.server for f in state.good} | {f.server for f in state.running}
-        candidates = [f for f in self._preference if f not in state.running and f not in state.bad]
-        fetches: list[Fetch] = []
-        while len(prompt) < self._needed:
-            # Another copy of a slow share helps too, but one of another number is never wasted.
-            best = min(
-                (f for f in candidates if f.number not in prompt and f not in fetches),
-                key=lambda f: (f.number in taken, self._rank(f, busy)),
-                default=None,
-            )
-            if best is None:
-                break
-            fetches.append(best)
-            prompt.add(best.number)
-            taken.add(best.number)
-            busy.add(best.server)
+        prompt = _numbers(state.good) | _numbers(state.running - state.slow)
+        if len(prompt) >= self._needed:
+            return []
+        candidates = [f for f in self._candidates(state) if f.number not in prompt]
+        fetches = self._choose(candidates, self._needed - len(prompt), state)
         state.running.update(fetches)
         return fetches
+
+    # -- reports
 
     def record_good(self, batch: Hashable, fetch: Fetch) -> None:
         """Report a block (or whatever the batch is for) that arrived and was proven."""
@@ -87,7 +84,7 @@ class FetchPlan:
         state.running.discard(fetch)
         if fetch not in state.good:
             state.good.append(fetch)
-            self._proven[fetch] = self._proven.get(fetch, 0) + 1
+            self._proven.add(fetch)
 
     def record_bad(self, batch: Hashable, fetch: Fetch, *, whole_share: bool) -> None:
         """Report a fetch that failed: only for this batch, or so that the share is of no use at all."""
@@ -96,45 +93,125 @@ class FetchPlan:
         state.bad.add(fetch)
         if fetch in state.good:
             state.good.remove(fetch)
-        self._proven.pop(fetch, None)
+        self._proven.discard(fetch)
+        self._lapses[fetch] = self._lapses.get(fetch, 0) + 1
         if whole_share:
-            self._preference.pop(fetch, None)
             self._given_up.add(fetch)
+            self._preference.pop(fetch, None)
 
     def record_slow(self, batch: Hashable, fetch: Fetch) -> None:
         """Report a fetch that takes too long. It goes on; ``next_fetches`` gives a replacement."""
         state = self._batches[batch]
         if fetch in state.running and fetch not in state.slow:
             state.slow.add(fetch)
-            self._slow_servers[fetch.server] = self._slow_servers.get(fetch.server, 0) + 1
+            self._delays[fetch.server] = self._delays.get(fetch.server, 0) + 1
 
     def server_lost(self, server: str) -> None:
-        """Report that a server is gone: none of its shares is asked for any more."""
+        """Report that a server is gone: none of its shares is asked for, or waited for, any more."""
         self._lost.add(server)
         for fetch in [f for f in self._preference if f.server == server]:
             del self._preference[fetch]
-            self._proven.pop(fetch, None)
+        for state in self._batches.values():
+            state.running -= {f for f in state.running if f.server == server}
+
+    # -- questions
 
     def enough(self, batch: Hashable) -> bool:
         """True once enough distinct numbers are good."""
-        return len({f.number for f in self._batches[batch].good}) >= self._needed
+        return len(self.good(batch)) >= self._needed
 
-    def end(self, batch: Hashable) -> None:
-        """Forget a batch."""
-        self._batches.pop(batch, None)
+    def hopeless(self, batch: Hashable) -> bool:
+        """True if there cannot be enough, whatever the answers, unless candidates are added."""
+        state = self._batches[batch]
+        possible = _numbers(state.good) | _numbers(state.running) | _numbers(self._candidates(state))
+        return len(possible) < self._needed
+
+    def good(self, batch: Hashable) -> list[Fetch]:
+        """Return what was proven for a batch, in the order of the reports; each number once."""
+        first = {fetch.number: fetch for fetch in reversed(self._batches[batch].good)}
+        return [fetch for fetch in self._batches[batch].good if first[fetch.number] == fetch]
 
     def found(self) -> set[int]:
         """Return the numbers of which a copy is known that has not been given up."""
-        return {f.number for f in self._preference}
+        return _numbers(self._preference)
 
-    def _rank(self, fetch: Fetch, busy: set[str]) -> tuple[int, int, int, int, int, str]:
-        """Order candidates: not slow, on a server of its own, primary, proven, preferred."""
-        primary = fetch.number < self._needed
-        return (
-            self._slow_servers.get(fetch.server, 0),
-            fetch.server in busy,
-            not primary,
-            0 if self._proven.get(fetch) else 1,
-            self._preference.get(fetch, 0),
-            fetch.server,
-        )
+    # -- the choice
+
+    def _candidates(self, state: _Batch) -> list[Fetch]:
+        return [f for f in self._preference if f not in state.running and f not in state.bad]
+
+    def _choose(self, candidates: list[Fetch], count: int, state: _Batch) -> list[Fetch]:
+        """Return ``count`` fetches of distinct numbers, or as many as there can be."""
+        choice = _Choice(count, [f.server for f in (*state.good, *state.running)])
+        order = self._order_of_numbers(candidates, slow=_numbers(state.running))
+        tiers: dict[int, list[Fetch]] = {}
+        for fetch in sorted(candidates, key=self._rank):
+            tiers.setdefault(self._penalty(fetch), []).append(fetch)
+        # A second share from a good server comes before a share from one that lags or lied.
+        for penalty in sorted(tiers):
+            choice.take_from_servers_of_their_own(tiers[penalty], order)
+            choice.take_from_least_used_servers(tiers[penalty], order)
+        return choice.fetches()
+
+    def _penalty(self, fetch: Fetch) -> int:
+        return self._delays.get(fetch.server, 0) + self._lapses.get(fetch, 0)
+
+    def _rank(self, fetch: Fetch) -> tuple[bool, int, str]:
+        """Order the copies of one number: proven, preferred."""
+        return (fetch not in self._proven, self._preference[fetch], fetch.server)
+
+    def _order_of_numbers(self, candidates: Iterable[Fetch], slow: set[int]) -> list[int]:
+        """Order numbers: not on their way already, primary (nothing to decode), proven, preferred."""
+        best: dict[int, tuple[bool, int, str]] = {}
+        for fetch in candidates:
+            rank = self._rank(fetch)
+            best[fetch.number] = min(rank, best.get(fetch.number, rank))
+        return sorted(best, key=lambda n: (n in slow, n >= self._needed, best[n][:2], n))
+
+
+class _Choice:
+    """Collects ``count`` fetches of distinct numbers, spread over servers."""
+
+    def __init__(self, count: int, busy: Iterable[str]) -> None:
+        """``busy`` names a server once for each share it already serves."""
+        self._count = count
+        self._load: dict[str, int] = {}
+        for server in busy:
+            self._load[server] = self._load.get(server, 0) + 1
+        self._free: dict[int, list[str]] = {}
+        self._matching = Matching(self._free)
+        self._seconds: dict[int, str] = {}
+
+    def fetches(self) -> list[Fetch]:
+        return [Fetch(server, n) for n, server in (self._matching.matched | self._seconds).items()]
+
+    def take_from_servers_of_their_own(self, copies: Iterable[Fetch], order: Iterable[int]) -> None:
+        """Give numbers to servers that serve nothing else, moving earlier ones to make room."""
+        for fetch in copies:
+            if fetch.server not in self._load:
+                self._free.setdefault(fetch.number, []).append(fetch.server)
+        for number in order:
+            if self._wants(number):
+                self._matching.add(number)
+
+    def take_from_least_used_servers(self, copies: Iterable[Fetch], order: Iterable[int]) -> None:
+        """Give the numbers that are left to servers that already have one."""
+        servers: dict[int, list[str]] = {}
+        for fetch in copies:
+            servers.setdefault(fetch.number, []).append(fetch.server)
+        load = dict(self._load)
+        for server in (*self._matching.matched.values(), *self._seconds.values()):
+            load[server] = load.get(server, 0) + 1
+        for number in order:
+            if number in servers and self._wants(number):
+                server = min(servers[number], key=lambda s: load.get(s, 0))
+                self._seconds[number] = server
+                load[server] = load.get(server, 0) + 1
+
+    def _wants(self, number: int) -> bool:
+        taken = self._matching.matched.keys() | self._seconds.keys()
+        return len(taken) < self._count and number not in taken
+
+
+def _numbers(fetches: Iterable[Fetch]) -> set[int]:
+    return {fetch.number for fetch in fetches}

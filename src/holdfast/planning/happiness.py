@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from holdfast.planning.matching import Matching
+
 
 def maximum_matching(servers: Sequence[str], shares_of: Mapping[str, Collection[int]]) -> dict[str, int]:
     """Match servers to shares they hold, as many as can be, one to one.
 
     Servers are taken in order, each tries its shares in ascending order; so the result is reproducible.
     """
-    holder: dict[int, str] = {}
-    matched: dict[str, int] = {}
+    matching = Matching({server: sorted(shares_of.get(server, ())) for server in servers})
     for server in servers:
-        path = _augmenting_path(server, shares_of, holder)
-        for free_server, share in path:
-            holder[share] = free_server
-            matched[free_server] = share
-    return matched
+        matching.add(server)
+    return matching.matched
 
 
 def happiness(sharemap: Mapping[int, Collection[str]]) -> int:
@@ -30,27 +28,3 @@ def happiness(sharemap: Mapping[int, Collection[str]]) -> int:
         for server in sharemap[share]:
             shares_of.setdefault(server, []).append(share)
     return len(maximum_matching(sorted(shares_of), shares_of))
-
-
-def _augmenting_path(
-    start: str, shares_of: Mapping[str, Collection[int]], holder: Mapping[int, str]
-) -> list[tuple[str, int]]:
-    """Return (server, share) pairs that make one more match, or none. Every share is visited once."""
-    visited: set[int] = set()
-    # Depth first, with a stack of our own: (server, its shares still to try, the share taken from it).
-    stack = [(start, iter(sorted(shares_of.get(start, ()))))]
-    taken: list[int] = []
-    while stack:
-        share = next((s for s in stack[-1][1] if s not in visited), None)
-        if share is None:
-            stack.pop()
-            if taken:
-                taken.pop()
-            continue
-        visited.add(share)
-        taken.append(share)
-        if share not in holder:
-            return [(frame[0], s) for frame, s in zip(stack, taken, strict=True)]
-        owner = holder[share]
-        stack.append((owner, iter(sorted(shares_of.get(owner, ())))))
-    return []
