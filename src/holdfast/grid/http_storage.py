@@ -30,6 +30,7 @@ from holdfast.interfaces.storage_errors import (
 )
 from holdfast.interfaces.types import Buffer, StorageIndex
 from holdfast.protocol import storage_calls as calls
+from holdfast.protocol import storage_extensions as extensions
 from holdfast.protocol import storage_messages as messages
 from holdfast.wire.client import ServerConnections
 from holdfast.wire.client_connection import Answer, BrokenAnswerError
@@ -40,8 +41,8 @@ T = TypeVar("T")
 VERSION_S = 5.0  # seconds without a sign of life, by kind of call
 SELECTION_S = 15.0
 TRANSFER_S = 30.0  # the reference allows 60
+CANARY_SILENCE_S = 30.0
 CBOR_ANSWER_MAX = 30 << 20  # bytes
-ERROR_BODY_MAX = 10_000
 
 _REFUSALS: Mapping[int, type[StorageRefusalError]] = {
     refusal.status: refusal
@@ -71,6 +72,7 @@ class HttpStorageServer:
         """``on_contact`` is told of every answer (None), and of every failure to get one."""
         self._connections = connections
         self._on_contact = on_contact
+        self._features: frozenset[str] | None = None
         self._authorization = ("Authorization", calls.authorization_value(swissnum))
 
     async def version(self) -> ServerVersion:
@@ -176,6 +178,23 @@ class HttpStorageServer:
 
     async def advise_corrupt_mutable(self, index: StorageIndex, number: int, reason: str) -> None:
         await self._advise(calls.advise_mutable_path(index, number), reason)
+
+    # -- what Holdfast's servers offer beyond the protocol
+
+    async def features(self) -> frozenset[str]:
+        """Return the names of the extensions the server offers; asked once."""
+        if self._features is None:
+            try:
+                answer = await self._call("GET", extensions.VERSION_PATH, (), None, silence_s=VERSION_S)
+                self._features = extensions.decode_features(bytes(answer.body))
+            except (NoSuchShareError, BadRequestError):
+                self._features = frozenset()
+        return self._features
+
+    async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
+        """Hold a stream open until cancelled (seed-map, S-061). Returns or raises when it breaks."""
+        header = (extensions.OWNER_HEADER, extensions.owner_value(upload_secret))
+        await self._call("GET", extensions.canary_path(index), (header,), None, silence_s=CANARY_SILENCE_S)
 
     def close(self) -> None:
         """End every connection."""

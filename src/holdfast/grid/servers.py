@@ -48,13 +48,24 @@ OnContact = Callable[[ServerError | None], None]
 """Told of every answer of a server (None), and of every failure to get one."""
 
 
-class ClosableService(StorageService, Protocol):
-    """A storage service that holds connections."""
+class ServerClient(StorageService, Protocol):
+    """A storage service over connections, with what Holdfast's servers offer beyond the protocol."""
+
+    async def features(self) -> frozenset[str]:
+        """Return the extensions the server offers; none for one that knows of none."""
+        ...
+
+    async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
+        """Hold a stream open until cancelled: when it breaks, the server drops unfinished shares.
+
+        Returns or raises when the stream breaks.
+        """
+        ...
 
     def close(self) -> None: ...
 
 
-ServiceMaker = Callable[[ServerRecord, OnContact], ClosableService]
+ServiceMaker = Callable[[ServerRecord, OnContact], ServerClient]
 """Makes what speaks to a server."""
 
 
@@ -62,7 +73,7 @@ def http_services() -> ServiceMaker:
     """Return what makes pinned HTTPS clients; they share one TLS context."""
     context = pinning_ssl_context()
 
-    def make(record: ServerRecord, on_contact: OnContact) -> ClosableService:
+    def make(record: ServerRecord, on_contact: OnContact) -> ServerClient:
         addresses = [Address(nurl.host, nurl.port) for nurl in record.nurls]
         first = record.nurls[0]
         connections = ServerConnections(addresses, first.spki_hash, context)

@@ -18,21 +18,23 @@ from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_layout import ShareLayout
 from holdfast.grid.advice import Problems
 from holdfast.grid.bucket_writer import RemoteBucketWriter
+from holdfast.grid.canaries import canaries
 from holdfast.grid.convergence import convergent_key_of
 from holdfast.grid.encoder import FileEncoder
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import UploadResult
 from holdfast.grid.selection import ServerSelection
-from holdfast.grid.servers import Servers
+from holdfast.grid.servers import KnownServer, Servers
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, Plaintext, open_source
 from holdfast.grid.structured import first_error
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
-from holdfast.interfaces.types import StorageIndex
+from holdfast.interfaces.types import Hash, StorageIndex
 from holdfast.planning.happiness import happiness
 
 LITERAL_SIZE_MAX = 55  # bytes
+CANARY_SIZE_MIN = 4 << 20  # bytes
 
 
 class Uploader:
@@ -122,6 +124,7 @@ class _Upload:
         self._plan = plan
         self._key = key
         self._wanted = encoding.happiness
+        self._resumable = encoding.convergence_secret is not None
         self._index = StorageIndex(storage_index(key))
         self._problems = Problems(self._index)
         self._layout = ShareLayout.plan(plan, packed_length(plan))
@@ -145,26 +148,13 @@ class _Upload:
             can_spare=self._can_spare,
             on_progress=lambda done: progress(Progress("uploading", done, plan.size)),
         )
-        self._lost_numbers: list[int] = []
 
     async def run(self) -> UploadResult:
         try:
             selection = await self._selecting.run()
             found = {number for numbers in selection.held.values() for number in numbers}
-            writers = {
-                number: RemoteBucketWriter(
-                    server.service,
-                    self._index,
-                    number,
-                    self._selecting.upload_secret(server),
-                    self._plan,
-                    self._layout,
-                )
-                for number, server in selection.writing.items()
-            }
-            self._encoder.setup(self._source)
-            self._encoder.set_shareholders(writers)
-            ueb_hash = await self._encoder.start()
+            async with canaries(self._index, self._canary_holders()):
+                ueb_hash = await self._send()
             pushed = sorted(selection.writing)
             for number in pushed:
                 self._selecting.completed(number)
@@ -187,6 +177,34 @@ class _Upload:
             self._problems.all(),
         )
 
+    async def _send(self) -> Hash:
+        """Encode the file and deliver its shares to the servers that accepted them."""
+        writers = {
+            number: RemoteBucketWriter(
+                server.service,
+                self._index,
+                number,
+                self._selecting.upload_secret(server),
+                self._plan,
+                self._layout,
+            )
+            for number, server in self._selection.writing.items()
+        }
+        self._encoder.setup(self._source)
+        self._encoder.set_shareholders(writers)
+        return await self._encoder.start()
+
+    def _canary_holders(self) -> list[tuple[KnownServer, bytes]]:
+        """Return the servers that are to notice if this client dies, with this upload's secrets.
+
+        An upload with a convergent key can be resumed, so its unfinished shares are left alone; a short one
+        is over before a canary would matter.
+        """
+        if self._resumable or self._plan.size < CANARY_SIZE_MIN:
+            return []
+        servers = {server.id: server for server in self._selection.writing.values()}
+        return [(server, self._selecting.upload_secret(server)) for server in servers.values()]
+
     def _can_spare(self, number: int) -> bool:
         return happiness(self._selection.sharemap(without=number)) >= self._wanted
 
@@ -195,7 +213,6 @@ class _Upload:
         server = self._selection.writing[number]
         self._problems.note(server, error, number)
         spare = self._can_spare(number)
-        self._lost_numbers.append(number)
         self._selection.writing.pop(number)
         if not spare:
             raise self._selecting.unhappy(self._selection.sharemap())

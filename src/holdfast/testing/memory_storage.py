@@ -74,6 +74,13 @@ class MemoryStorage:
         self._uploads: dict[tuple[bytes, int], _Upload] = {}
         self._writes = 0
 
+    async def features(self) -> frozenset[str]:
+        """Offer nothing beyond the protocol."""
+        return frozenset()
+
+    async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
+        raise NoSuchShareError("no canaries here")
+
     def close(self) -> None:
         """Nothing is open."""
 
