@@ -6,7 +6,6 @@ Source: docs/spec/grid.md, section 10.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,27 +60,9 @@ def _place_rest(
     """Give the shares still without a place to whoever holds them, else to the least loaded server."""
     if not writable:
         return
-    order = {server: i for i, server in enumerate(writable)}
-    load = dict.fromkeys(writable, 0)
-    for server in placed.values():
-        if server in load:
-            load[server] += 1
-    heap = [(load[server], order[server], server) for server in writable]
-    heapq.heapify(heap)
+    load = dict.fromkeys(writable, 1)  # each has one by now, or there is nothing left to place
     for share in range(total):
-        if share in placed:
-            continue
-        holder = next((s for s in writable if share in held[s]), None)
-        server = holder or _least_loaded(heap, load)
-        placed[share] = server
-        load[server] += 1
-        heapq.heappush(heap, (load[server], order[server], server))
-
-
-def _least_loaded(heap: list[tuple[int, int, str]], load: Mapping[str, int]) -> str:
-    """Take the server with the fewest shares, the first in order if several, off the heap."""
-    while True:
-        count, rank, server = heapq.heappop(heap)
-        if count == load[server]:
-            return server
-        heapq.heappush(heap, (load[server], rank, server))  # its load has grown since it was put here
+        if share not in placed:
+            holder = next((server for server in writable if share in held[server]), None)
+            placed[share] = holder or min(writable, key=load.__getitem__)  # of equals the first
+            load[placed[share]] += 1
