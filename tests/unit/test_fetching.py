@@ -158,6 +158,81 @@ def test_a_proven_share_goes_before_one_that_was_never_tried() -> None:
     assert plan.next_fetches(1) == [Fetch("b", 4), Fetch("c", 5)]
 
 
+def test_each_share_comes_from_a_server_of_its_own_even_if_another_has_to_give_way() -> None:
+    plan = plan_of(("a", 0), ("b", 0), ("a", 1), needed=2)
+
+    assert set(plan.next_fetches(0)) == {Fetch("b", 0), Fetch("a", 1)}
+
+
+def test_what_servers_must_give_twice_is_spread_evenly() -> None:
+    plan = plan_of(*((server, number) for server in "ab" for number in range(4)), needed=4)
+
+    assert sorted(fetch.server for fetch in plan.next_fetches(0)) == ["a", "a", "b", "b"]
+
+
+def test_a_share_with_several_corrupt_blocks_comes_last_in_later_batches() -> None:
+    plan = plan_of(("a", 0), ("b", 1), ("c", 2), needed=2)
+    for batch in (0, 1):
+        plan.begin(batch)
+        plan.next_fetches(batch)
+        plan.record_bad(batch, Fetch("a", 0), whole_share=False)
+
+    plan.begin(2)
+
+    assert plan.next_fetches(2) == [Fetch("b", 1), Fetch("c", 2)]
+
+
+def test_a_second_share_of_a_prompt_server_comes_before_one_of_a_slow_server() -> None:
+    plan = plan_of(("a", 0), ("b", 1), ("b", 2), needed=2)
+    plan.next_fetches(0)
+    plan.record_slow(0, Fetch("a", 0))
+
+    plan.begin(1)
+
+    assert set(plan.next_fetches(1)) == {Fetch("b", 1), Fetch("b", 2)}
+
+
+def test_a_slow_server_is_asked_if_there_is_no_other() -> None:
+    plan = plan_of(("a", 0), ("b", 1), needed=2)
+    plan.next_fetches(0)
+    plan.record_slow(0, Fetch("a", 0))
+
+    plan.begin(1)
+
+    assert set(plan.next_fetches(1)) == {Fetch("a", 0), Fetch("b", 1)}
+
+
+def test_later_batches_stay_with_the_copy_that_was_good() -> None:
+    plan = plan_of(("b", 0), needed=1)
+    plan.next_fetches(0)
+    plan.record_good(0, Fetch("b", 0))
+    plan.add_candidate("a", 0)
+
+    plan.begin(1)
+
+    assert plan.next_fetches(1) == [Fetch("b", 0)]
+
+
+def test_a_number_that_arrived_twice_counts_once() -> None:
+    plan = plan_of(("a", 0), ("b", 0), ("c", 1), needed=2)
+    plan.next_fetches(0)
+
+    plan.record_good(0, Fetch("a", 0))
+    plan.record_good(0, Fetch("b", 0))
+
+    assert plan.good(0) == [Fetch("a", 0)]
+    assert not plan.enough(0)
+
+
+def test_a_batch_is_hopeless_until_enough_is_known_of() -> None:
+    plan = plan_of(("a", 0), ("b", 0), needed=2)
+    assert plan.hopeless(0)
+
+    plan.add_candidate("c", 1)
+
+    assert not plan.hopeless(0)
+
+
 SERVERS = "abcde"
 HOLDINGS = st.lists(
     st.tuples(st.sampled_from(SERVERS), st.integers(0, 7)), min_size=1, max_size=20, unique=True
@@ -233,6 +308,7 @@ def test_whatever_happens_the_promises_hold(holdings: list[tuple[str, int]], nee
     for batch in (0, 1):
         enough = len(simulation.good[batch]) >= needed
         assert simulation.plan.enough(batch) == enough
+        assert simulation.plan.hopeless(batch) == (not enough)
         if not enough:
             untried = {
                 Fetch(*holding) for holding in holdings if (batch, Fetch(*holding)) not in simulation.asked
@@ -240,6 +316,22 @@ def test_whatever_happens_the_promises_hold(holdings: list[tuple[str, int]], nee
             assert all(
                 simulation.hopeless(fetch) or fetch.number in simulation.good[batch] for fetch in untried
             ), "a batch ends early only if there is nothing left to try"
+
+
+@given(HOLDINGS, st.integers(1, 6))
+def test_as_many_servers_as_possible_are_used(holdings: list[tuple[str, int]], needed: int) -> None:
+    fetches = plan_of(*holdings, needed=needed).next_fetches(0)
+
+    numbers = sorted({number for _, number in holdings})
+    assert len(fetches) == min(needed, len(numbers))
+
+    def most_servers(left: list[int], used: frozenset[str]) -> int:
+        if not left:
+            return len(used)
+        ways = [used, *(used | {server} for server, number in holdings if number == left[0])]
+        return max(most_servers(left[1:], way) for way in dict.fromkeys(ways))
+
+    assert len({fetch.server for fetch in fetches}) == min(needed, most_servers(numbers, frozenset()))
 
 
 @given(HOLDINGS, st.integers(1, 5), st.integers())

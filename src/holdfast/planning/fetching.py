@@ -96,8 +96,7 @@ class FetchPlan:
         self._proven.discard(fetch)
         self._lapses[fetch] = self._lapses.get(fetch, 0) + 1
         if whole_share:
-            self._given_up.add(fetch)
-            self._preference.pop(fetch, None)
+            self._give_up({fetch})
 
     def record_slow(self, batch: Hashable, fetch: Fetch) -> None:
         """Report a fetch that takes too long. It goes on; ``next_fetches`` gives a replacement."""
@@ -109,10 +108,7 @@ class FetchPlan:
     def server_lost(self, server: str) -> None:
         """Report that a server is gone: none of its shares is asked for, or waited for, any more."""
         self._lost.add(server)
-        for fetch in [f for f in self._preference if f.server == server]:
-            del self._preference[fetch]
-        for state in self._batches.values():
-            state.running -= {f for f in state.running if f.server == server}
+        self._give_up({f for f in self._preference if f.server == server})
 
     # -- questions
 
@@ -137,6 +133,14 @@ class FetchPlan:
 
     # -- the choice
 
+    def _give_up(self, fetches: set[Fetch]) -> None:
+        """Ask for these no more, and wait for them in no batch."""
+        self._given_up |= fetches
+        for fetch in fetches:
+            self._preference.pop(fetch, None)
+        for state in self._batches.values():
+            state.running -= fetches
+
     def _candidates(self, state: _Batch) -> list[Fetch]:
         return [f for f in self._preference if f not in state.running and f not in state.bad]
 
@@ -154,7 +158,8 @@ class FetchPlan:
         return choice.fetches()
 
     def _penalty(self, fetch: Fetch) -> int:
-        return self._delays.get(fetch.server, 0) + self._lapses.get(fetch, 0)
+        # One bad block can happen to any disk; a share with several comes later.
+        return self._delays.get(fetch.server, 0) + max(self._lapses.get(fetch, 0) - 1, 0)
 
     def _rank(self, fetch: Fetch) -> tuple[bool, int, str]:
         """Order the copies of one number: proven, preferred."""
