@@ -14,12 +14,16 @@ from holdfast.crypto.immutable_hashes import BLOCK_TAG
 from holdfast.crypto.kernel import hash_many, hash_parents
 from holdfast.crypto.merkle import EMPTY_LEAF_TAG, PartialTree, padded_leaf_count
 from holdfast.errors import CorruptShareError, IntegrityError
-from holdfast.formats.extension_block import ExtensionBlock, check_redundant, stated_segmentation
+from holdfast.formats.extension_block import (
+    EXTENSION_SIZE_READ_MAX,
+    ExtensionBlock,
+    check_redundant,
+    stated_segmentation,
+)
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_hash_chain import CHAIN_ENTRY_SIZE, parse_chain
 from holdfast.formats.share_layout import HEADER_SIZE_MAX, ParsedHeader, parse_header
 
-EXTENSION_SIZE_MAX = 1999  # bytes; readers take no more
 _VERSIONS = (1, 2)
 _PIECE = 1 << 20  # bytes of blocks in memory at once
 _NODES_AT_ONCE = 1 << 12  # of a tree; even
@@ -79,7 +83,7 @@ def _check_places(header: ParsedHeader, length: int) -> None:
 def _extension_block(read: Read, header: ParsedHeader, length: int) -> bytes:
     begin = header.extension + header.field_size
     size = int.from_bytes(read(header.extension, header.field_size), "big")
-    if size > EXTENSION_SIZE_MAX or size > length - begin:
+    if size > EXTENSION_SIZE_READ_MAX or size > length - begin:
         raise CorruptShareError("the share's extension block is cut short, or too long")
     return read(begin, size)
 

@@ -88,7 +88,13 @@ class Segmentation:
         return segment * self.block_size
 
     def segments_of(self, offset: int, length: int) -> range:
-        """Return the segments that hold bytes ``[offset, offset + length)``, as far as the file goes."""
+        """Return the segments that hold bytes ``[offset, offset + length)``, as far as the file goes.
+
+        Raises:
+            ValueError: the offset or the length is negative.
+        """
+        if offset < 0 or length < 0:
+            raise ValueError("a range of a file has no negative offset or length")
         end = min(offset + length, self.size)
         if offset >= end:
             return range(0)
