@@ -1,7 +1,7 @@
 """A strict reader of the CBOR that storage messages consist of.
 
 General decoders forgive what this protocol must refuse: duplicate keys, trailing bytes, floats, bignums,
-foreign tags, deep nesting. Byte strings are not copied until they are kept.
+foreign tags, deep nesting. Each byte string is copied once, when it is taken out of the message.
 
 Source: docs/spec/storage-protocol.md, section 6.2; RFC 8949.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEPTH_MAX = 16
+ITEMS_MAX = 1 << 20  # an item may take one byte of a message, but takes far more in memory
 SET_TAG = 258
 
 
@@ -38,6 +39,7 @@ def decode(data: bytes) -> object:
     return item
 
 
+_BREAK_BYTE = 0xFF
 _BREAK = object()
 _SIMPLE = {20: False, 21: True, 22: None}
 
@@ -46,13 +48,15 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.position = 0
+        self._items = 0
 
     def item(self, depth: int, *, break_allowed: bool = False) -> object:
         if depth > DEPTH_MAX:
             raise MalformedCborError("nested too deep")
+        self._count_item()
         first = self._take(1)[0]
         major, info = first >> 5, first & 31
-        if first == 0xFF and break_allowed:
+        if first == _BREAK_BYTE and break_allowed:
             return _BREAK
         if info == 31 and major in (2, 3, 4, 5):
             return self._indefinite(major, depth)
@@ -74,6 +78,11 @@ class _Reader:
         if info < 24 and argument in _SIMPLE:
             return _SIMPLE[argument]
         raise MalformedCborError("a float or an unknown simple value")
+
+    def _count_item(self) -> None:
+        self._items += 1
+        if self._items > ITEMS_MAX:
+            raise MalformedCborError("too many items")
 
     def _argument(self, info: int) -> int:
         if info < 24:
@@ -118,16 +127,26 @@ class _Reader:
     def _indefinite(self, major: int, depth: int) -> object:
         if major == 5:
             return self._map(None, depth)
+        if major != 4:
+            pieces = self._pieces(major)
+            return pieces if major == 2 else _text(pieces)
         items: list[object] = []
         while (item := self.item(depth + 1, break_allowed=True)) is not _BREAK:
             items.append(item)
-        if major == 4:
-            return items
-        if major == 2 and all(type(i) is bytes for i in items):
-            return b"".join(i for i in items if isinstance(i, bytes))
-        if major == 3 and all(type(i) is str for i in items):
-            return "".join(i for i in items if isinstance(i, str))
-        raise MalformedCborError("a string in pieces of another kind")
+        return items
+
+    def _pieces(self, major: int) -> bytes:
+        """Return a string of indefinite length: definite ones of the same kind, joined."""
+        pieces: list[bytes] = []
+        while (first := self._take(1)[0]) != _BREAK_BYTE:
+            if first >> 5 != major:
+                raise MalformedCborError("a string in pieces of another kind")
+            piece = self._take(self._argument(first & 31))
+            if major == 3:
+                _text(piece)  # no character may be cut
+            pieces.append(piece)
+            self._count_item()
+        return b"".join(pieces)
 
 
 def _text(data: bytes) -> str:

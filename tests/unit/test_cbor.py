@@ -1,0 +1,132 @@
+"""Only the CBOR that storage messages consist of is read; all the rest is refused, not guessed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import cbor2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.protocol import cbor
+
+KEYS = st.one_of(st.integers(-(2**64), 2**64 - 1), st.binary(max_size=8), st.text(max_size=8))
+LEAVES = st.one_of(KEYS, st.booleans(), st.none())
+ITEMS = st.recursive(
+    LEAVES, lambda items: st.one_of(st.lists(items, max_size=5), st.dictionaries(KEYS, items, max_size=5))
+)
+
+
+@given(ITEMS)
+def test_what_another_encoder_writes_is_read_as_it_was_meant(item: object) -> None:
+    assert cbor.decode(cbor2.dumps(item)) == item
+
+
+@given(ITEMS)
+def test_sets_are_arrays_behind_tag_258(item: object) -> None:
+    assert cbor.decode(cbor2.dumps(cbor2.CBORTag(258, [item]))) == cbor.TaggedSet([item])
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_do_worse_than_a_malformed_error(data: bytes) -> None:
+    with suppress(cbor.MalformedCborError):
+        cbor.decode(data)
+
+
+@given(ITEMS, st.data())
+def test_a_message_that_is_cut_off_is_refused(item: object, data: st.DataObject) -> None:
+    encoded = cbor2.dumps(item)
+    end = data.draw(st.integers(0, len(encoded) - 1))
+    with pytest.raises(cbor.MalformedCborError):
+        cbor.decode(encoded[:end])
+
+
+@pytest.mark.parametrize(
+    ("hexadecimal", "item"),
+    [
+        pytest.param("9f0102ff", [1, 2], id="array of indefinite length"),
+        pytest.param("bf0102ff", {1: 2}, id="map of indefinite length"),
+        pytest.param("5f4161416240ff", b"ab", id="byte string in pieces"),
+        pytest.param("7f6161616260ff", "ab", id="text in pieces"),
+        pytest.param("1b0000000000000001", 1, id="integer not in the shortest form"),
+        pytest.param("5b000000000000000161", b"\x61", id="length not in the shortest form"),
+        pytest.param("d90102820101", cbor.TaggedSet([1, 1]), id="set with a number twice"),
+    ],
+)
+def test_unusual_forms_are_accepted(hexadecimal: str, item: object) -> None:
+    assert cbor.decode(bytes.fromhex(hexadecimal)) == item
+
+
+@pytest.mark.parametrize(
+    "hexadecimal",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("0101", id="bytes after the item"),
+        pytest.param("a201020103", id="key twice"),
+        pytest.param("a20102180103", id="key twice, in two forms"),
+        pytest.param("bf01020103ff", id="key twice in a map of indefinite length"),
+        pytest.param("a1f601", id="null as a key"),
+        pytest.param("a1f501", id="true as a key"),
+        pytest.param("a18001", id="array as a key"),
+        pytest.param("c249010000000000000000", id="bignum"),
+        pytest.param("c349010000000000000000", id="negative bignum"),
+        pytest.param("f93c00", id="half float"),
+        pytest.param("fa3f800000", id="float"),
+        pytest.param("fb3ff0000000000000", id="double"),
+        pytest.param("f7", id="undefined"),
+        pytest.param("f0", id="unassigned simple value"),
+        pytest.param("f814", id="simple value in two bytes"),
+        pytest.param("c11a00000000", id="tag of a time"),
+        pytest.param("d9d9f701", id="tag that says it is CBOR"),
+        pytest.param("d9010201", id="set that is no array"),
+        pytest.param("d9010240", id="set that is a byte string"),
+        pytest.param("ff", id="break outside"),
+        pytest.param("82ff01", id="break in an array of definite length"),
+        pytest.param("bf01ff", id="map with a key without value"),
+        pytest.param("9f01", id="array without end"),
+        pytest.param("5f01ff", id="pieces of another kind"),
+        pytest.param("5f6161ff", id="bytes in pieces of text"),
+        pytest.param("5f5f4161ffff", id="pieces in pieces"),
+        pytest.param("7f61c361a9ff", id="character cut in pieces"),
+        pytest.param("61ff", id="text that is not UTF-8"),
+        pytest.param("1c", id="reserved length"),
+        pytest.param("1f", id="integer of indefinite length"),
+        pytest.param("df01", id="tag of indefinite length"),
+        pytest.param("9bffffffffffffffff", id="array longer than the message"),
+        pytest.param("5bffffffffffffffff", id="byte string longer than the message"),
+        pytest.param("bbffffffffffffffff", id="map longer than the message"),
+    ],
+)
+def test_everything_else_is_refused(hexadecimal: str) -> None:
+    with pytest.raises(cbor.MalformedCborError):
+        cbor.decode(bytes.fromhex(hexadecimal))
+
+
+@pytest.mark.parametrize("opening", [b"\x81", b"\x9f", b"\xa1\x00", b"\xd9\x01\x02\x81"])
+def test_nesting_ends_at_16(opening: bytes) -> None:
+    levels = cbor.DEPTH_MAX // (2 if opening.startswith(b"\xd9") else 1)
+    closing = b"\xff" if opening == b"\x9f" else b""
+    cbor.decode(opening * levels + b"\x00" + closing * levels)
+    with pytest.raises(cbor.MalformedCborError, match="deep"):
+        cbor.decode(opening * (levels + 1) + b"\x00" + closing * (levels + 1))
+    with pytest.raises(cbor.MalformedCborError):
+        cbor.decode(opening * 100_000)
+
+
+def test_a_message_of_countless_tiny_items_is_refused() -> None:
+    count = cbor.ITEMS_MAX + 1
+    with pytest.raises(cbor.MalformedCborError, match="many"):
+        cbor.decode(b"\x9a" + count.to_bytes(4, "big") + bytes(count))
+    with pytest.raises(cbor.MalformedCborError, match="many"):
+        cbor.decode(b"\x5f" + b"\x40" * count + b"\xff")
+
+
+def test_long_byte_strings_cost_one_copy() -> None:
+    message = cbor2.dumps({"data": bytes(64 << 20)})
+
+    began = time.process_time()
+    cbor.decode(message)
+
+    assert time.process_time() - began < 0.5
