@@ -20,7 +20,6 @@ class LeafGroups:
     def __init__(self, leaf_count: int, root: bytes) -> None:
         self._padded = padded_leaf_count(leaf_count)
         self._group = min(self._padded, GROUP_LEAVES)
-        self._leaf_count = leaf_count
         # Roots of the groups: the leaves of the top of the tree. Known at once if there is one group.
         self._group_roots: list[bytes] | None = [root] if self._group == self._padded else None
         self._root = root
