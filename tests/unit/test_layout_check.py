@@ -56,6 +56,15 @@ def with_offset(share: bytes, name: str, value: int) -> bytes:
     return share[:place] + struct.pack(">L", value) + share[place + 4 :]
 
 
+def widened(share: bytes, name: str, room: bytes) -> bytes:
+    """Return the share with ``room`` in front of the part that the header names, and all offsets right."""
+    header = parse_header(share)
+    place = getattr(header, name)
+    for later in list(FIELDS)[list(FIELDS).index(name) :]:
+        share = with_offset(share, later, getattr(header, later) + len(room))
+    return share[:place] + room + share[place:]
+
+
 def with_extension(share: bytes, extension: bytes) -> bytes:
     header = parse_header(share)
     return share[: header.extension] + len(extension).to_bytes(header.field_size, "big") + extension
@@ -113,6 +122,12 @@ def test_a_truncated_extension_block_is_refused(size: int) -> None:
         check(SHARE[: len(SHARE) - len(EXTENSION) + size])
     with pytest.raises(CorruptShareError):
         check(with_extension(SHARE, EXTENSION[:size]))
+
+
+def test_an_extension_block_cut_between_two_of_its_keys_is_refused() -> None:
+    assert EXTENSION.endswith(b"total_shares:2:10,")
+    with pytest.raises(CorruptShareError, match="cut short"):
+        check(SHARE[: -len(b"total_shares:2:10,")])
 
 
 @pytest.mark.seed("S-009")
@@ -179,6 +194,37 @@ def test_roots_other_than_those_of_the_extension_block_are_found(key: str) -> No
     check(wrong)
     with pytest.raises(CorruptShareError):
         check(wrong, deep=True)
+
+
+@pytest.mark.parametrize("name", ["block_hashes", "share_hashes"])
+def test_a_tree_with_more_nodes_than_segments_need_is_found(name: str) -> None:
+    wrong = widened(SHARE, name, bytes(32))
+
+    check(wrong)
+    with pytest.raises(CorruptShareError, match="31 nodes"):
+        check(wrong, deep=True)
+
+
+def test_a_share_without_room_for_its_blocks_is_found() -> None:
+    wrong = with_offset(SHARE, "plaintext_hashes", HEADER.plaintext_hashes - 32)
+
+    check(wrong)
+    with pytest.raises(CorruptShareError, match="room"):
+        check(wrong, deep=True)
+
+
+def test_gaps_and_entries_beyond_need_do_not_matter() -> None:
+    chain = SHARE[HEADER.share_hashes : HEADER.extension]
+
+    check(widened(SHARE, "plaintext_hashes", b"gap"), deep=True)
+    check(widened(SHARE, "extension", chain), deep=True)
+
+
+def test_an_endless_chain_is_refused_unread() -> None:
+    chain = SHARE[HEADER.share_hashes : HEADER.extension]
+
+    with pytest.raises(CorruptShareError, match="entries"):
+        check(widened(SHARE, "extension", chain * 20_000), deep=True)
 
 
 def test_blocks_replaced_together_with_their_tree_are_found_by_the_chain() -> None:
