@@ -105,6 +105,7 @@ def test_a_leaf_outside_the_tree_is_refused(leaf: int) -> None:
         tree.needed(leaf)
     with pytest.raises(ValueError, match="no leaf"):
         uncle_chain(10, leaf)
+    tree.offer(leaves=dict(enumerate(build_tree(leaves_of(10))[15:])))
     assert tree.leaf(leaf) is None
     with pytest.raises(NodeIndexError):
         tree.offer(leaves={leaf: bytes(32)})

@@ -85,6 +85,12 @@ def test_a_segment_size_that_is_no_multiple_of_k_is_refused(segment_size: int) -
         Segmentation(100, 3, 10, segment_size)
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_no_file_of_others_is_empty(size: int) -> None:
+    with pytest.raises(ValueError, match="at least one byte"):
+        Segmentation(size, 3, 10, 42)
+
+
 @pytest.mark.seed("S-010")
 def test_segments_grow_where_a_tree_would_have_too_many_nodes() -> None:
     assert TREE_NODES_MAX == MAX_HASH_LIST == 2**20
