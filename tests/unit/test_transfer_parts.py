@@ -8,7 +8,6 @@ import asyncio
 import io
 import os
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from holdfast.grid.remote_buckets import RemoteStorageServer
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, StreamSource, open_source
 from holdfast.grid.targets import DataTarget, DiscardTarget, FileHandleTarget, FileTarget
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage_errors import ShareConflictError
 from holdfast.interfaces.types import Hash, StorageIndex
 from holdfast.testing.memory_grid import CONVERGENCE, memory_grid
@@ -50,16 +50,14 @@ class Workshop:
     """An executor and a budget, and encoders made with them."""
 
     def __init__(self) -> None:
-        self.executor = ThreadPoolExecutor(2)
+        self.workers = Workers()
         self.memory = MemoryBudget(64 << 20)
 
     def encoder(self, plan: Segmentation = PLAN, key: bytes | None = KEY) -> FileEncoder:
         def lost(number: int, error: Exception) -> None:
             raise error
 
-        return FileEncoder(
-            plan, key, self.executor, self.memory, on_lost=lost, can_spare=lambda number: False
-        )
+        return FileEncoder(plan, key, self.workers, self.memory, on_lost=lost, can_spare=lambda number: False)
 
     def decoder(self, ueb_hash: bytes, size: int = len(DATA), key: bytes | None = KEY) -> FileDecoder:
         async def no_more() -> bool:
@@ -68,7 +66,7 @@ class Workshop:
         return FileDecoder(
             FileIdentity(ueb_hash, 3, 10, size),
             key,
-            self.executor,
+            self.workers,
             self.memory,
             find_more=no_more,
             on_problem=lambda holder, number, error: None,

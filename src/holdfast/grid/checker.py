@@ -6,7 +6,6 @@ Source: docs/spec/immutable.md, section 14; docs/spec/grid.md, section 12.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Executor
 
 from holdfast.caps import ImmutableVerifyCap, LiteralCap
 from holdfast.errors import BadFileError, IntegrityError, NoServersError, ServerError
@@ -22,6 +21,7 @@ from holdfast.grid.results import CheckResult, ServerProblem
 from holdfast.grid.servers import KnownServer, Servers
 from holdfast.grid.structured import first_error
 from holdfast.grid.verifier import verify_share
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.happiness import happiness
@@ -33,9 +33,9 @@ SHARES_AT_ONCE = 4
 class Checker:
     """Checks files on the servers of one client."""
 
-    def __init__(self, servers: Servers, executor: Executor, memory: MemoryBudget) -> None:
+    def __init__(self, servers: Servers, workers: Workers, memory: MemoryBudget) -> None:
         self._servers = servers
-        self._executor = executor
+        self._workers = workers
         self._memory = memory
 
     async def check(self, uri: str) -> CheckResult:
@@ -122,7 +122,7 @@ class Checker:
             reader = RemoteBucketReader(server.service, index, number, cap.shares_total, guess)
             async with turn:
                 try:
-                    await verify_share(number, reader, identity, self._executor, self._memory, passed)
+                    await verify_share(number, reader, identity, self._workers, self._memory, passed)
                     return
                 except BadFileError:
                     raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -15,23 +14,22 @@ from holdfast.grid.results import CheckResult, DownloadResult, UploadResult
 from holdfast.grid.servers import Servers, ServerState, ServiceMaker, http_services
 from holdfast.grid.settings import ClientSettings, EncodingSettings
 from holdfast.grid.uploader import Uploader
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.transfer import AsyncUploadable, DownloadTarget, Uploadable
 from holdfast.protocol.server_record import ServerRecord
 
 T = TypeVar("T")
 
-WORKERS = 2  # threads for encoding and decoding; the arithmetic releases the interpreter lock
-
 
 class Grid:
     """A client of one grid. Made by ``open_grid``; its transfers share connections, threads and memory."""
 
-    def __init__(self, servers: Servers, settings: ClientSettings, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, servers: Servers, settings: ClientSettings, workers: Workers) -> None:
         memory = MemoryBudget(settings.memory_max)
         self._servers = servers
-        self.uploader = Uploader(servers, settings.encoding, executor, memory)
-        self.downloader = Downloader(servers, executor, memory)
-        self.checker = Checker(servers, executor, memory)
+        self.uploader = Uploader(servers, settings.encoding, workers, memory)
+        self.downloader = Downloader(servers, workers, memory)
+        self.checker = Checker(servers, workers, memory)
 
     @property
     def servers(self) -> list[ServerState]:
@@ -79,9 +77,8 @@ async def open_grid(
     servers = Servers(
         records, settings.lease_secret, settings.preferred_servers, make_service or http_services()
     )
-    executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="holdfast-coding")
-    try:
-        yield Grid(servers, settings, executor)
-    finally:
-        servers.close()
-        executor.shutdown(wait=True, cancel_futures=True)
+    with Workers() as workers:
+        try:
+            yield Grid(servers, settings, workers)
+        finally:
+            servers.close()

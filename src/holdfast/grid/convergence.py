@@ -5,14 +5,12 @@ Source: docs/spec/hashing.md, section 5.1.
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import Executor
-
 from holdfast.crypto.hashing import TaggedHasher
 from holdfast.crypto.immutable_hashes import convergence_tag
 from holdfast.formats.segmentation import Segmentation
 from holdfast.grid.progress import Progress, ProgressCallback
 from holdfast.grid.sources import Plaintext
+from holdfast.grid.workers import Workers
 
 PIECE = 4 << 20  # bytes
 KEY_SIZE = 16
@@ -22,14 +20,13 @@ async def convergent_key_of(
     source: Plaintext,
     plan: Segmentation,
     secret: bytes,
-    executor: Executor,
+    workers: Workers,
     progress: ProgressCallback,
 ) -> bytes:
     """Read the whole source and return its key, 16 bytes. Raises InputError and SourceChangedError."""
     tag = convergence_tag(plan.shares_needed, plan.shares_total, plan.segment_size, secret)
     hasher = TaggedHasher(tag, KEY_SIZE)
     buffer = bytearray(min(PIECE, plan.size))
-    loop = asyncio.get_running_loop()
 
     def step(offset: int) -> int:
         piece = memoryview(buffer)[: min(PIECE, plan.size - offset)]
@@ -39,6 +36,6 @@ async def convergent_key_of(
 
     offset = 0
     while offset < plan.size:
-        offset += await loop.run_in_executor(executor, step, offset)
+        offset += await workers.run(len(buffer), step, offset)
         progress(Progress("hashing", offset, plan.size))
     return hasher.digest()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 from holdfast.crypto.kernel import SegmentDecoder
@@ -28,6 +27,7 @@ from holdfast.formats.segmentation import Segmentation
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.open_share import FileIdentity, FileProofs, OpenShare
 from holdfast.grid.structured import first_error
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage import BucketReader
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.planning.fetching import Fetch, FetchPlan
@@ -54,7 +54,7 @@ class FileDecoder:
         self,
         identity: FileIdentity,
         key: bytes | None,
-        executor: Executor,
+        workers: Workers,
         memory: MemoryBudget,
         *,
         find_more: FindMore,
@@ -63,7 +63,7 @@ class FileDecoder:
         """``key`` None: the ciphertext is handed on."""
         self._identity = identity
         self._key = key
-        self._executor = executor
+        self._workers = workers
         self._memory = memory
         self._find_more = find_more
         self._on_problem = on_problem
@@ -156,9 +156,7 @@ class FileDecoder:
             return buffer
 
         async def settle(arrived: Mapping[Fetch, bytearray]) -> list[tuple[Fetch, Exception]]:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._decode_batch, plan, segments, arrived, out
-            )
+            return await self._workers.run(len(out), self._decode_batch, plan, segments, arrived, out)
 
         arrived = await self._collect(segments.start, fetch, settle)
         self._buffers.extend(arrived.values())

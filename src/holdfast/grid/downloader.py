@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -30,6 +29,7 @@ from holdfast.grid.servers import KnownServer, Servers
 from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX
 from holdfast.grid.structured import first_error
 from holdfast.grid.targets import TargetCaller
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.transfer import DownloadTarget
 from holdfast.interfaces.types import StorageIndex
 
@@ -39,9 +39,9 @@ T = TypeVar("T")
 class Downloader:
     """Downloads files from the servers of one client."""
 
-    def __init__(self, servers: Servers, executor: Executor, memory: MemoryBudget) -> None:
+    def __init__(self, servers: Servers, workers: Workers, memory: MemoryBudget) -> None:
         self._servers = servers
-        self._executor = executor
+        self._workers = workers
         self._memory = memory
 
     async def download(
@@ -134,7 +134,7 @@ class Downloader:
         decoder = FileDecoder(
             identity,
             cap.key,
-            self._executor,
+            self._workers,
             self._memory,
             find_more=finder.more,
             on_problem=lambda holder, number, error: problems.note(self._servers[holder], error, number),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 
 from holdfast.caps import ImmutableReadCap, LiteralCap
 from holdfast.formats.segmentation import Segmentation
@@ -15,6 +13,7 @@ from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import open_source
 from holdfast.grid.uploader import LITERAL_SIZE_MAX
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 
 
@@ -35,19 +34,19 @@ async def capability_of(
     try:
         if plaintext.size <= LITERAL_SIZE_MAX:
             data = bytearray(plaintext.size)
-            await asyncio.to_thread(plaintext.read_into, 0, memoryview(data))
+            plaintext.read_into(0, memoryview(data))
             return LiteralCap(bytes(data)).to_text()
         plan = Segmentation.plan(
             plaintext.size, encoding.shares_needed, encoding.shares_total, encoding.segment_size_max
         )
-        with ThreadPoolExecutor(1) as executor:
+        with Workers(1) as workers:
             key = secrets.token_bytes(16)
             if encoding.convergence_secret is not None:
-                key = await convergent_key_of(plaintext, plan, encoding.convergence_secret, executor, show)
+                key = await convergent_key_of(plaintext, plan, encoding.convergence_secret, workers, show)
             encoder = FileEncoder(
                 plan,
                 key,
-                executor,
+                workers,
                 MemoryBudget(128 << 20),
                 on_lost=lambda number, error: None,
                 can_spare=lambda number: True,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 
 from holdfast.crypto.immutable_hashes import ueb_hash
 from holdfast.crypto.kernel import SegmentEncoder
@@ -23,6 +22,7 @@ from holdfast.formats.share_hash_chain import chain_order
 from holdfast.formats.share_layout import ShareLayout
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.sources import Plaintext
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage import BucketWriter
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import HASH_SIZE, Hash
@@ -61,7 +61,7 @@ class FileEncoder:
         self,
         plan: Segmentation,
         key: bytes | None,
-        executor: Executor,
+        workers: Workers,
         memory: MemoryBudget,
         *,
         on_lost: LostShareholder,
@@ -70,7 +70,7 @@ class FileEncoder:
     ) -> None:
         """``key`` None: the source already is ciphertext (repair)."""
         self._plan = plan
-        self._executor = executor
+        self._workers = workers
         self._memory = memory
         self._on_lost = on_lost
         self._can_spare = can_spare
@@ -122,8 +122,9 @@ class FileEncoder:
                 self._queues[number] = asyncio.Queue()
                 tasks[number] = group.create_task(self._deliver(number, writer))
             await self._encode_all(self._source, tasks)
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._source.check_unchanged)
-            trees = await asyncio.get_running_loop().run_in_executor(self._executor, self._finish_trees)
+            self._source.check_unchanged()
+            hashes = HASH_SIZE * self._plan.segment_count * self._plan.shares_total
+            trees = await self._workers.run(hashes, self._finish_trees)
             for number, task in tasks.items():
                 if number in self._writers and not task.done():
                     self._queues[number].put_nowait(None)
@@ -142,7 +143,6 @@ class FileEncoder:
         batch_count = -(-plan.segment_count // per_batch)
         depth = min(BATCHES_IN_FLIGHT, batch_count)
         batch_bytes = per_batch * (plan.segment_size + plan.shares_total * plan.block_size)
-        loop = asyncio.get_running_loop()
         async with self._memory.hold(depth * batch_bytes):
             free = [_Batch(per_batch, plan) for _ in range(depth)]
             in_flight: list[_Batch] = []
@@ -151,7 +151,8 @@ class FileEncoder:
                     free.append(await self._oldest_done(in_flight, tasks))
                 batch = free.pop()
                 batch.segments = range(first, min(first + per_batch, plan.segment_count))
-                await loop.run_in_executor(self._executor, self._encode_batch, source, batch)
+                size = len(batch.segments) * plan.segment_size
+                await self._workers.run(size, self._encode_batch, source, batch)
                 batch.pending = set(self._live(tasks))
                 batch.first_done_at = None
                 batch.done.clear()

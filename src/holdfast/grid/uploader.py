@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +28,7 @@ from holdfast.grid.servers import KnownServer, Servers
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, Plaintext, open_source
 from holdfast.grid.structured import first_error
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 from holdfast.interfaces.types import Hash, StorageIndex
 from holdfast.planning.happiness import happiness
@@ -41,11 +41,11 @@ class Uploader:
     """Uploads files to the servers of one client."""
 
     def __init__(
-        self, servers: Servers, encoding: EncodingSettings, executor: Executor, memory: MemoryBudget
+        self, servers: Servers, encoding: EncodingSettings, workers: Workers, memory: MemoryBudget
     ) -> None:
         self._servers = servers
         self._encoding = encoding
-        self._executor = executor
+        self._workers = workers
         self._memory = memory
 
     async def upload(
@@ -88,7 +88,7 @@ class Uploader:
     ) -> UploadResult:
         if source.size <= LITERAL_SIZE_MAX:
             data = bytearray(source.size)
-            await asyncio.to_thread(source.read_into, 0, memoryview(data))
+            source.read_into(0, memoryview(data))
             return UploadResult(LiteralCap(bytes(data)).to_text(), source.size, {}, 0, 0, 0)
         plan = Segmentation.plan(
             source.size, encoding.shares_needed, encoding.shares_total, encoding.segment_size_max
@@ -105,7 +105,7 @@ class Uploader:
     ) -> bytes:
         if encoding.convergence_secret is None:
             return secrets.token_bytes(16)
-        return await convergent_key_of(source, plan, encoding.convergence_secret, self._executor, progress)
+        return await convergent_key_of(source, plan, encoding.convergence_secret, self._workers, progress)
 
 
 class _Upload:
@@ -142,7 +142,7 @@ class _Upload:
         self._encoder = FileEncoder(
             plan,
             key,
-            uploader._executor,
+            uploader._workers,
             uploader._memory,
             on_lost=self._lost,
             can_spare=self._can_spare,

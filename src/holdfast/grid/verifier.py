@@ -6,9 +6,7 @@ share hash tree, never from the share's own copy (immutable.md, section 14).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
 
 from holdfast.crypto.immutable_hashes import BLOCK_TAG
 from holdfast.crypto.kernel import hash_many
@@ -18,6 +16,7 @@ from holdfast.formats.extension_block import check_redundant, verified_extension
 from holdfast.formats.segmentation import Segmentation
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.open_share import FileIdentity, FileProofs
+from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage import BucketReader
 from holdfast.interfaces.types import Hash
 
@@ -28,7 +27,7 @@ async def verify_share(
     number: int,
     reader: BucketReader,
     identity: FileIdentity,
-    executor: Executor,
+    workers: Workers,
     memory: MemoryBudget,
     on_progress: Callable[[int], None],
 ) -> None:
@@ -53,7 +52,7 @@ async def verify_share(
     reader.set_segmentation(plan)
     leaves = _checked_tree(await reader.get_block_hashes(), plan, root, "block hash tree")
     _checked_tree(await reader.get_crypttext_hashes(), plan, block.crypttext_root_hash, "crypttext hash tree")
-    await _verify_blocks(reader, plan, leaves, executor, memory, on_progress)
+    await _verify_blocks(reader, plan, leaves, workers, memory, on_progress)
 
 
 def _checked_tree(nodes: list[Hash], plan: Segmentation, root: bytes, what: str) -> list[bytes]:
@@ -74,12 +73,11 @@ async def _verify_blocks(
     reader: BucketReader,
     plan: Segmentation,
     leaves: list[bytes],
-    executor: Executor,
+    workers: Workers,
     memory: MemoryBudget,
     on_progress: Callable[[int], None],
 ) -> None:
     per_batch = max(1, BATCH_BLOCKS_MAX // plan.block_size)
-    loop = asyncio.get_running_loop()
     async with memory.hold(per_batch * plan.block_size):
         buffer = memoryview(bytearray(min(per_batch, plan.segment_count) * plan.block_size))
         for first in range(0, plan.segment_count, per_batch):
@@ -89,7 +87,7 @@ async def _verify_blocks(
             view = buffer[: ends[-1]]
             await reader.get_blocks(first, len(segments), view)
             blocks = [view[plan.block_offset(s) - start : end] for s, end in zip(segments, ends, strict=True)]
-            hashes = await loop.run_in_executor(executor, hash_many, BLOCK_TAG, blocks)
+            hashes = await workers.run(len(view), hash_many, BLOCK_TAG, blocks)
             for segment, seen in zip(segments, hashes, strict=True):
                 if seen != leaves[segment]:
                     raise CorruptShareError(f"the block of segment {segment} is corrupt")

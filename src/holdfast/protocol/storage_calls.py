@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from holdfast.crypto import base32
 from holdfast.interfaces.storage_errors import BadRequestError
@@ -156,8 +157,13 @@ _SHAPES = _shapes()
 # -- paths
 
 
+@lru_cache(maxsize=256)
+def _index_text(index: StorageIndex) -> str:
+    return base32.encode(index)
+
+
 def _path(endpoint: Endpoint, index: StorageIndex, number: int = 0) -> str:
-    return endpoint.pattern.format(index=base32.encode(index), number=number)
+    return endpoint.pattern.format(index=_index_text(index), number=number)
 
 
 def version_path() -> str:

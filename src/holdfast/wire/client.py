@@ -122,9 +122,8 @@ class ServerConnections:
         head = request_head(method, target, headers, self._addresses[0].host_header, length)
         kept = False
         try:
-            future = connection.send(head, pieces or (), body_max, sink)
             allowance_s = silence_s + (length or 0) / SENT_BYTES_PER_S_MIN
-            answer = await self._watched(connection, future, allowance_s, silence_s)
+            answer = await connection.send(head, pieces or (), body_max, sink, silence_s, allowance_s)
             kept = connection.usable
             return answer
         finally:
@@ -133,26 +132,6 @@ class ServerConnections:
             else:
                 connection.close()
                 self._all.discard(connection)
-
-    async def _watched(
-        self,
-        connection: ClientConnection,
-        future: asyncio.Future[Answer],
-        first_byte_s: float,
-        silence_s: float,
-    ) -> Answer:
-        """Await the answer as long as something moves."""
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        while True:
-            progress = connection.last_progress
-            limit = progress + silence_s if progress > start else start + first_byte_s
-            wait = max(limit - loop.time(), 0.01)
-            done, _ = await asyncio.wait((future,), timeout=wait)
-            if done:
-                return future.result()
-            if loop.time() >= limit and connection.last_progress == progress:
-                raise TimeoutError(f"the server was silent for {silence_s:g} s")
 
     async def _connect(self) -> ClientConnection:
         try:

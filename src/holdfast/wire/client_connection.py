@@ -45,7 +45,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._body_max = 0
         self._done: asyncio.Future[Answer] | None = None
         self._error: Exception | None = None
-        self.last_progress = self._loop.time()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._silence_s = 0.0
+        self._last_progress = 0.0
         self.reused = False  # True once an answer has come over this connection
 
     # -- use
@@ -72,7 +74,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         head: bytes,
         pieces: Sequence[Buffer],
         body_max: int,
-        sink: memoryview | None = None,
+        sink: memoryview | None,
+        silence_s: float,
+        first_byte_s: float,
     ) -> asyncio.Future[Answer]:
         """Send a request; return the future answer.
 
@@ -81,15 +85,19 @@ class ClientConnection(asyncio.BufferedProtocol):
             pieces: its body. They must not change until the answer is there.
             body_max: bytes of answer body to accept at most.
             sink: where the body of a 206 answer is to go, if it fits.
+            silence_s: seconds without progress after which the peer counts as hung.
+            first_byte_s: the same for the time before the first sign of progress.
 
-        The future raises ConnectionError (BrokenAnswerError if the peer misbehaved).
+        The future raises ConnectionError (BrokenAnswerError if the peer misbehaved), TimeoutError.
         """
         if self._transport is None or self._error is not None:
             raise ConnectionError("the connection is closed")
         self._done = self._loop.create_future()
         self._body_max, self._sink, self._answer = body_max, sink, None
         self._sinking = False
-        self.last_progress = self._loop.time()
+        self._silence_s = silence_s
+        self._last_progress = self._loop.time()
+        self._alarm = self._loop.call_later(first_byte_s, self._check_progress)
         small = sum(map(len, pieces)) <= 16 * 1024
         if small:
             self._transport.write(b"".join((head, *pieces)))
@@ -122,7 +130,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         return False
 
     def resume_writing(self) -> None:
-        self.last_progress = self._loop.time()
+        self._last_progress = self._loop.time()
 
     def pause_writing(self) -> None:
         pass  # a request is small or lies in buffers that are there anyway
@@ -135,7 +143,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._error is not None:
             return
-        self.last_progress = self._loop.time()
+        self._last_progress = self._loop.time()
         if self._sinking and self._answer is not None:
             self._answer.sunk += nbytes
             self._count(nbytes)
@@ -147,6 +155,20 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._error = BrokenAnswerError(str(error))
             self.close()
             self._fail(self._error)
+
+    def _check_progress(self) -> None:
+        """Give the peer up if it has been silent too long; else look again when it may have been."""
+        left = self._last_progress + self._silence_s - self._loop.time()
+        if left > 0.001 and self._done is not None:
+            self._alarm = self._loop.call_later(left, self._check_progress)
+            return
+        self._fail(TimeoutError(f"the server was silent for {self._silence_s:g} s"))
+        self.close()
+
+    def _quiet(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     # -- parsing
 
@@ -223,6 +245,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _finish(self) -> None:
         done, answer = self._done, self._answer
         assert answer is not None
+        self._quiet()
         self._done = self._answer = self._sink = self._parser = None
         self._sinking = False
         self.reused = True
@@ -232,6 +255,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             done.set_result(answer)
 
     def _fail(self, error: Exception) -> None:
+        self._quiet()
         self._error = error
         self._sink = None
         self._sinking = False
