@@ -222,6 +222,8 @@ def test_a_resized_mutable_header_is_read_back(size: int, spare: int) -> None:
     container = parse_container(header, extra_offset + EXTRA_COUNT_SIZE)
 
     assert container == MutableContainer(2, SEED, ENABLER, size, extra_offset)
+    with pytest.raises(DamagedContainerError):
+        parse_container(header, extra_offset + EXTRA_COUNT_SIZE - 1)
 
 
 starts = st.one_of(
