@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -21,6 +22,10 @@ COMMANDS: Mapping[str, str] = {
 EPILOG = f"Exit status of every command:\n\n\b\n{table()}"
 
 
+class OutputGoneError(Exception):
+    """Whoever read the output went away."""
+
+
 class LazyGroup(click.Group):
     """Knows the names of its commands, and loads ``holdfast.cli.<name>`` for one of them."""
 
@@ -33,6 +38,12 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"holdfast.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise OutputGoneError from error  # of a broken pipe click makes a status of its own
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -10,20 +10,19 @@ import filecmp
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 from holdfast.cli import event_loop
 from holdfast.cli.files import source_for, target_for
+from holdfast.cli.interrupts import ignore_signals, raise_on_signals
 from holdfast.cli.messages import size_text
 from holdfast.cli.progress_bars import progress_bars
 from holdfast.cli.share_picture import PictureRow, share_picture
@@ -60,7 +59,8 @@ def demo(file: Path | None) -> None:
     Takes room for about 4.5 times the size of the file, in a temporary directory (TMPDIR says where) that is
     removed at the end.
     """
-    with _signals_as_exceptions(), _temporary_grid() as (place, grid):
+    raise_on_signals()
+    with _temporary_grid() as (place, grid):
         stored = _chosen_file(place, file)
         _start(grid)
         result = _store(grid, stored, given=file is not None)
@@ -152,27 +152,12 @@ def _temporary_grid() -> Iterator[tuple[Path, LocalGrid]]:
     try:
         yield place, grid
     finally:
-        # A second Ctrl-C must not leave half of it behind.
-        for number in event_loop.SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        ignore_signals()  # a second Ctrl-C must not leave half of it behind
         try:
             if grid.exists:
                 grid.stop()
         finally:
             shutil.rmtree(place, ignore_errors=True)
-
-
-@contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    def interrupt(number: int, _: FrameType | None) -> NoReturn:
-        raise event_loop.InterruptedBySignalError(number)
-
-    before = {number: signal.signal(number, interrupt) for number in event_loop.SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _seconds(began: float) -> str:

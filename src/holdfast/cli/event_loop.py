@@ -5,25 +5,20 @@ transfers then give back what they hold, and no half-written file stays.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from holdfast.cli.interrupts import SIGNALS, InterruptedBySignalError
 from holdfast.node.event_loop import loop_factory
+from holdfast.node.logs import log_to_stream
 
 T = TypeVar("T")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 3  # signals until the process ends at once
-
-
-class InterruptedBySignalError(BaseException):
-    """A signal ended the command, after it cleaned up. ``number`` is the signal's."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -33,6 +28,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         InterruptedBySignalError: SIGINT, SIGTERM or SIGHUP came, and ``work`` was cancelled. The caller
             leaves by ``os._exit``: a thread that waits for a pipe cannot be interrupted.
     """
+    _set_up_logs()
     runner = asyncio.Runner(loop_factory=loop_factory())
     try:
         result = runner.run(_interruptible(work))
@@ -43,6 +39,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
     runner.close()
     return result
+
+
+def _set_up_logs() -> None:
+    """Show logs only to who looks for a defect; what matters to others is in the results."""
+    if os.environ.get("HOLDFAST_DEBUG") == "1":
+        log_to_stream(sys.stderr, logging.INFO)
+    else:
+        logging.getLogger().addHandler(logging.NullHandler())
 
 
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
@@ -66,6 +70,8 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
             raise InterruptedBySignalError(received[0]) from None
         raise
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may come between the two handlers
         for number in SIGNALS:
             loop.remove_signal_handler(number)
             signal.signal(number, before[number])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

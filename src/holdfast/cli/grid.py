@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from holdfast.cli.interrupts import raise_on_signals
 from holdfast.cli.messages import note, plural, print_json, size_text
 from holdfast.cli.options import json_option
 from holdfast.grid.settings import EncodingSettings
@@ -20,6 +21,7 @@ DEFAULT_SERVERS = 10
 @click.group()
 def grid() -> None:
     """Run storage servers as separate processes under one directory, with a client that knows them."""
+    raise_on_signals()
 
 
 @grid.command()

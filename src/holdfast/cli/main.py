@@ -1,7 +1,7 @@
 """The entry point: runs a command, and turns whatever ends it into an exit status and
 one sentence on standard error.
 
-Imports almost nothing at first, so that an interrupt is handled from the first moment on.
+Imports little at first, so that an interrupt is handled from the first moment on.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from holdfast.cli.interrupts import InterruptedBySignalError, exit_on_signals
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     try:
+        exit_on_signals()
         code = _run(arguments)
         sys.stdout.flush()
     except BaseException as error:
@@ -34,19 +37,19 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _explain(error: BaseException) -> int:
+    if isinstance(error, InterruptedBySignalError):
+        return 128 + error.number
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     import click
 
-    from holdfast.cli.event_loop import InterruptedBySignalError
+    from holdfast.cli.commands import OutputGoneError
     from holdfast.cli.exit_codes import ExitCode, exit_code_of
     from holdfast.cli.messages import complain, sentence_for
 
-    if isinstance(error, InterruptedBySignalError):
-        return 128 + error.number
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.INTERRUPTED
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | OutputGoneError):
         return ExitCode.BROKEN_PIPE
     if isinstance(error, click.UsageError):
         where = f" ({error.ctx.command_path} --help says more)" if error.ctx is not None else ""

@@ -10,11 +10,12 @@ import io
 import logging
 import logging.handlers
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from holdfast.node.redaction import hide_secret_fields, redacted
 
@@ -55,9 +56,13 @@ def log_to_stream(stream: TextIO, level: int) -> None:
 
 
 def log_through_the_standard_library() -> None:
-    """Hand events to ``logging``, as a library should, unless the program set up structlog itself."""
+    """Hand events to ``logging``, as a library should, unless the program set up structlog itself.
+
+    A program that set up no logging at all sees none of them: what failed is in the results too.
+    """
+    logging.getLogger("holdfast").addHandler(logging.NullHandler())
     if not structlog.is_configured():
-        _configure(structlog.stdlib.render_to_log_kwargs)
+        _configure([structlog.processors.format_exc_info, hide_secret_fields, _readable_line])
 
 
 def _install(handler: logging.Handler, renderer: Processor, level: int) -> None:
@@ -71,16 +76,22 @@ def _install(handler: logging.Handler, renderer: Processor, level: int) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.raiseExceptions = False  # a full disk must not spill log lines to standard error
-    _configure(structlog.stdlib.ProcessorFormatter.wrap_for_formatter)
+    _configure([*_before_rendering(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter])
 
 
-def _configure(last: Processor) -> None:
+def _configure(processors: Sequence[Processor]) -> None:
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *_before_rendering(), last],
+        processors=[structlog.stdlib.filter_by_level, *processors],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _readable_line(_logger: object, _method: str, event: EventDict) -> str:
+    """Render an event as its text and ``name=value`` for each field."""
+    text = str(event.pop("event", ""))
+    return redacted(" ".join([text, *(f"{name}={value!r}" for name, value in event.items())]))
 
 
 def _before_rendering() -> list[Processor]:

@@ -16,7 +16,7 @@ HIDDEN = "<hidden>"
 # Server ids are public although they are as long as a secret; all other runs of base32 from 32
 # characters on are swissnums (32), keys and secrets (52).
 _PATTERNS = (
-    (re.compile(r"\bURI(?::|%3[Aa])([A-Za-z0-9-]+)(?::|%3[Aa])[^\s\"'<>,;)\]}?]*"), rf"URI:\1:{HIDDEN}"),
+    (re.compile(r"\bURI(?::|%3[Aa])([A-Za-z0-9-]+)(?::|%3[Aa])[^\s\"'<>,;)\]}?]+"), rf"URI:\1:{HIDDEN}"),
     (re.compile(r"(pb://[^\s\"'@]*@[^\s\"'/]*/)[^\s\"'<>,;)\]}]+"), rf"\1{HIDDEN}"),
     (
         re.compile(r"(authorization[\"']?\s*[:=,]\s*[\"']?(?:[\w-]+ )?)[^\s\"',]+", re.IGNORECASE),

@@ -23,8 +23,9 @@ from holdfast.errors import ConfigError, HoldfastError, InputError
 from holdfast.node.config import StorageConfig, load_config
 from holdfast.node.event_loop import loop_factory
 from holdfast.node.identity import load_identity
-from holdfast.node.logs import log_to_directory
+from holdfast.node.logs import LOG_DIRECTORY, LOG_FILE, log_to_directory
 from holdfast.node.ports import ports_to_try, remember_port, remembered_port
+from holdfast.node.redaction import redacted
 from holdfast.node.running import RunningNode, announce, the_only_process, withdraw
 from holdfast.node.server_records import record_of
 from holdfast.node.wiring import open_storage_service
@@ -141,7 +142,12 @@ def main() -> int:
         run_storage_node(arguments.directory, exit_with_parent=arguments.exit_with_parent)
     except HoldfastError as error:
         logging.getLogger(LOGGER).error("%s", error)
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{redacted(str(error))}\n")
+        return EXIT_FAILED
+    except Exception as error:
+        # The log hides secrets in tracebacks; the interpreter would not.
+        logging.getLogger(LOGGER).critical("a defect", exc_info=True)
+        sys.stderr.write(f"a defect ({type(error).__name__}); see {LOG_DIRECTORY}/{LOG_FILE}\n")
         return EXIT_FAILED
     return 0
 
