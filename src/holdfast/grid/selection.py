@@ -247,6 +247,10 @@ class ServerSelection:
                 self.upload_secret(server),
                 server.lease(self._index),
             )
+        except asyncio.CancelledError:
+            # The server may have said yes already: it is asked to take that back along with the rest.
+            self._allocated.setdefault(server.id, set()).update(numbers)
+            raise
         except (ServerError, StorageRefusalError) as error:
             self._drop(server, error)
             return True
