@@ -1,32 +1,73 @@
 """The kernel: everything that touches each byte of a file. Native where it could be built.
 
 Which implementation runs is chosen once, at import: the best one of this machine, or the one that the
-environment variable HOLDFAST_KERNEL names. All give the same bytes, which are those of ``reference``.
+environment variable HOLDFAST_KERNEL names (which the native module reads). All give the same bytes, which are those of ``reference``.
 
 Source: docs/spec/immutable.md, sections 4 to 7; docs/spec/hashing.md, sections 3, 7 and 8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from holdfast.crypto import fallback
 from holdfast.crypto.buffers import Buffer
 from holdfast.crypto.gf256 import SHARES_MAX, check_rows, interpolation_rows
+from holdfast.errors import ConfigError
 
-_native: Any
 try:
-    from holdfast.crypto import _kernel as _native
+    from holdfast.crypto import _kernel as native
 except ImportError:  # built without a compiler
     _native = None
+else:
+    _native = native
 
 PYTHON = "python"
 DECODINGS_CACHED = 64
 
 WritableBuffer = bytearray | memoryview
 
-_chosen: Any = _native or fallback
+
+class _Encoder(Protocol):
+    def encode(
+        self, plaintext: Buffer, offset: int, block_size: int, out: WritableBuffer, /
+    ) -> tuple[bytes, bytes]: ...
+
+    def crypttext_hash(self) -> bytes: ...
+
+
+class _Decoder(Protocol):
+    def decode(
+        self,
+        blocks: Sequence[Buffer],
+        numbers: Sequence[int],
+        missing_rows: bytes,
+        offset: int,
+        size: int,
+        out: WritableBuffer,
+        /,
+    ) -> tuple[bytes, bytes]: ...
+
+
+class _Implementation(Protocol):
+    """What the native module and ``fallback`` have in common; two members are classes, hence their names."""
+
+    @property
+    def multiply(self) -> Callable[[bytes, Sequence[Buffer], Sequence[WritableBuffer]], None]: ...
+    @property
+    def products(self) -> Callable[[bytes, Sequence[Buffer]], list[bytes]]: ...
+    @property
+    def hash_many(self) -> Callable[[bytes, Sequence[Buffer]], list[bytes]]: ...
+    @property
+    def hash_parents(self) -> Callable[[Buffer], bytes]: ...
+    @property
+    def SegmentEncoder(self) -> Callable[[bytes | None, int, int, bytes], _Encoder]: ...  # noqa: N802
+    @property
+    def SegmentDecoder(self) -> Callable[[bytes | None, int], _Decoder]: ...  # noqa: N802
+
+
+_chosen: _Implementation = _native or fallback
 
 
 def available() -> tuple[str, ...]:
@@ -36,7 +77,7 @@ def available() -> tuple[str, ...]:
 
 def implementation() -> str:
     """Return the name of the implementation in use."""
-    return PYTHON if _chosen is fallback else str(_native.path())
+    return _native.path() if _native and _chosen is _native else PYTHON
 
 
 def force(name: str) -> None:
@@ -48,11 +89,11 @@ def force(name: str) -> None:
     global _chosen
     if name not in available():
         raise ValueError(f"kernel {name!r} does not work here; these do: {', '.join(available())}")
-    if name == PYTHON:
-        _chosen = fallback
-    else:
+    if _native and name != PYTHON:
         _native.force(name)
         _chosen = _native
+    else:
+        _chosen = fallback
 
 
 def multiply(rows: bytes, sources: Sequence[Buffer], outputs: Sequence[WritableBuffer]) -> None:
@@ -72,14 +113,12 @@ def multiply(rows: bytes, sources: Sequence[Buffer], outputs: Sequence[WritableB
 
 def products(rows: bytes, sources: Sequence[Buffer]) -> list[bytes]:
     """Return what ``multiply`` would write, one new object per row."""
-    made: list[bytes] = _chosen.products(rows, sources)
-    return made
+    return _chosen.products(rows, sources)
 
 
 def hash_many(tag: bytes, messages: Sequence[Buffer]) -> list[bytes]:
     """Return the 32-byte tagged hash of each message."""
-    hashes: list[bytes] = _chosen.hash_many(tag, messages)
-    return hashes
+    return _chosen.hash_many(tag, messages)
 
 
 def hash_parents(level: Buffer) -> bytes:
@@ -91,8 +130,7 @@ def hash_parents(level: Buffer) -> bytes:
     Raises:
         ValueError: it is not a multiple of 64 bytes long.
     """
-    parents: bytes = _chosen.hash_parents(level)
-    return parents
+    return _chosen.hash_parents(level)
 
 
 class SegmentEncoder:
@@ -133,13 +171,11 @@ class SegmentEncoder:
         Raises:
             ValueError: sizes do not fit together.
         """
-        hashes: tuple[bytes, bytes] = self._engine.encode(plaintext, offset, block_size, out)
-        return hashes
+        return self._engine.encode(plaintext, offset, block_size, out)
 
     def crypttext_hash(self) -> bytes:
         """Return the hash of the ciphertext of all segments encoded so far, 32 bytes."""
-        digest: bytes = self._engine.crypttext_hash()
-        return digest
+        return self._engine.crypttext_hash()
 
 
 class SegmentDecoder:
@@ -183,8 +219,7 @@ class SegmentDecoder:
         rows = self._rows.get(held)
         if rows is None:
             rows = self._rows_for(held)
-        hashes: tuple[bytes, bytes] = self._engine.decode(blocks, held, rows, offset, size, out)
-        return hashes
+        return self._engine.decode(blocks, held, rows, offset, size, out)
 
     def _rows_for(self, held: tuple[int, ...]) -> bytes:
         """Return the coefficients that make the missing primary blocks of those held."""
@@ -205,5 +240,8 @@ def _check_key(key: bytes | None) -> None:
         raise ValueError("the key has 16 bytes")
 
 
-if _native and _native.wanted():
-    force(_native.wanted())
+if _native and (_wanted := _native.wanted()):
+    try:
+        force(_wanted)
+    except ValueError as error:
+        raise ConfigError(f"HOLDFAST_KERNEL: {error}") from None
