@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from holdfast.caps import ImmutableReadCap, LiteralCap
-from holdfast.errors import CancelledTransferError, NoServersError
+from holdfast.errors import CancelledTransferError, NoServersError, NoSharesError
 from holdfast.formats.extension_block import packed_length
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_layout import ShareLayout
@@ -139,9 +139,14 @@ class Downloader:
             find_more=finder.more,
             on_problem=lambda holder, number, error: problems.note(self._servers[holder], error, number),
         )
-        async with finder, aclosing(decoder.read(start, length)) as plaintext:
-            async for piece in plaintext:
-                yield piece, decoder.used
+        try:
+            async with finder, aclosing(decoder.read(start, length)) as plaintext:
+                async for piece in plaintext:
+                    yield piece, decoder.used
+        except NoSharesError:
+            if finder.answered:
+                raise
+            raise NoServersError(no_servers_message(self._servers)) from None
 
 
 def guessed_layout(identity: FileIdentity) -> ShareLayout:
