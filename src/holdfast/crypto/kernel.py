@@ -1,7 +1,8 @@
 """The kernel: everything that touches each byte of a file. Native where it could be built.
 
 Which implementation runs is chosen once, at import: the best one of this machine, or the one that the
-environment variable HOLDFAST_KERNEL names (which the native module reads). All give the same bytes, which are those of ``reference``.
+environment variable HOLDFAST_KERNEL names (read by the native module, so without effect where that is
+missing). All give the same bytes, which are those of ``reference``.
 
 Source: docs/spec/immutable.md, sections 4 to 7; docs/spec/hashing.md, sections 3, 7 and 8.
 """
