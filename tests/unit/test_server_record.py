@@ -154,7 +154,56 @@ def test_a_mistake_costs_that_entry_only_and_is_named(servers: Any, says: str) -
     assert SWISSNUM not in problems[0]
 
 
+SHOWN_NEVER = {
+    "a NURL as the id": tahoe(NURL),
+    "a NURL in an id": {"storage": {(NURL,): {}}},
+    "a NURL as the FURL": tahoe(furl=NURL),
+    "a NURL in the list of another": tahoe(nurls=[[NURL], NURL + "x"]),
+    "a NURL as the permutation seed": tahoe(permutation_seed_base32=NURL),
+}
+
+
+@pytest.mark.parametrize("servers", SHOWN_NEVER.values(), ids=SHOWN_NEVER)
+def test_a_nurl_in_the_wrong_place_is_not_repeated(servers: Any) -> None:
+    records, problems = records_from_tahoe(servers)
+    assert records == []
+    assert problems
+    assert not any(SWISSNUM in problem for problem in problems)
+
+
+@pytest.mark.parametrize("server_id", ["", "x" * 201, "two\nlines", NURL])
+def test_an_id_that_cannot_be_shown_is_refused_and_counted_instead(server_id: str) -> None:
+    servers = {"storage": {**tahoe("first")["storage"], **tahoe(server_id)["storage"]}}
+    records, problems = records_from_tahoe(servers)
+    assert [record.server_id for record in records] == ["first"]
+    assert problems[0].startswith("server number 2: ")
+
+
+@pytest.mark.parametrize("nickname", [7, True, [NURL]])
+def test_a_nickname_that_is_no_text_costs_the_nickname_only(nickname: object) -> None:
+    (record,), problems = records_from_tahoe(tahoe(nickname=nickname))
+    assert record.nickname == ""
+    assert problems == [f"server {SERVER_ID}: its nickname is not a text; put quotes around it"]
+
+
+def test_a_tor_nurl_of_another_key_spoils_the_record_too() -> None:
+    records, problems = records_from_tahoe(tahoe(nurls=[NURL, OTHER_KEY.replace("pb:", "pb+tor:")]))
+    assert records == []
+    assert "different keys" in problems[0]
+
+
 # -- seeds
+
+
+def test_a_seed_of_its_own_in_an_announcement_is_used_and_must_agree_with_the_furl() -> None:
+    other = base32.encode(bytes(range(20)))
+
+    (record,), _ = records_from_tahoe(tahoe(furl=None, server_seed=other))
+    assert record.server_seed == bytes(range(20))
+    assert records_from_tahoe(tahoe(server_seed=TUB_ID)) == ([RECORD], [])
+    records, problems = records_from_tahoe(tahoe(server_seed=other))
+    assert records == []
+    assert "contradict" in problems[0]
 
 
 @pytest.mark.parametrize("server", VECTORS["permutation"]["servers"], ids=lambda s: s["name"])

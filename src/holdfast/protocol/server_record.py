@@ -16,6 +16,7 @@ from holdfast.crypto import base32
 from holdfast.crypto.lease_secrets import SERVER_SEED_SIZE
 from holdfast.protocol.nurl import Nurl, parse_nurl, spki_hash_bytes
 
+SERVER_ID_MAX = 200  # characters
 _KEY_PREFIX = "v0-"
 _KEY_LENGTH = 52  # characters of base32
 _FURL_PREFIX = "pb://"
@@ -138,15 +139,22 @@ class _Reading:
         self.records: list[ServerRecord] = []
         self.problems: list[str] = []
         self._ids: set[str] = set()
+        self._count = 0
 
     def add(self, server_id: object, entry: object, fields_of: _FieldsOf) -> None:
+        self._count += 1
+        shown = isinstance(server_id, str | int) and _can_be_shown(str(server_id))
+        name = str(server_id) if shown else f"number {self._count}"
         try:
-            name = _text(server_id, "a server id")
+            if not isinstance(server_id, str):
+                raise ValueError("a server id is not a text; put quotes around it")
+            if not shown:
+                raise ValueError(f"a server id is a name of at most {SERVER_ID_MAX} characters, no address")
             if name in self._ids:
                 raise ValueError("it is listed twice; the first entry is used")
             record, remarks = _record(name, fields_of(entry))
         except ValueError as error:
-            self.problems.append(f"server {server_id}: {error}")
+            self.problems.append(f"server {name}: {error}")
             return
         self._ids.add(name)
         self.records.append(record)
@@ -167,7 +175,9 @@ def _record(server_id: str, fields: _Fields) -> tuple[ServerRecord, list[str]]:
     if not nurls:
         raise ValueError("; ".join(["no NURL that can be used: no supported protocol", *remarks]))
     seed = default_server_seed(nurls[0].spki_hash) if fields.seed is None else fields.seed
-    nickname = "" if fields.nickname is None else str(fields.nickname)
+    nickname = fields.nickname if isinstance(fields.nickname, str) else ""
+    if fields.nickname is not None and not isinstance(fields.nickname, str):
+        remarks.append("its nickname is not a text; put quotes around it")
     remarks += [f"the key {key!r} is unknown, and ignored" for key in fields.unknown]
     return ServerRecord(server_id, nurls, seed, place, nickname), remarks
 
@@ -176,9 +186,14 @@ def _from_announcement(entry: object) -> _Fields:
     announcement = _mapping(_mapping(entry, "it is not a map").get("ann"), "it has no announcement 'ann'")
     _check_certificates(announcement.get("grid-manager-certificates"))
     furl = announcement.get("anonymous-storage-FURL")
+    seeds = {_seed_of_furl(_text(furl, "its FURL"))} if furl is not None else set()
+    if (seed := announcement.get("server-seed")) is not None:
+        seeds.add(_seed(_text(seed, "its server seed")))
+    if len(seeds) > 1:
+        raise ValueError("its FURL and its server seed contradict each other")
     return _Fields(
         announcement.get("anonymous-storage-NURLs"),
-        None if furl is None else _seed_of_furl(_text(furl, "its FURL")),
+        seeds.pop() if seeds else None,
         announcement.get("permutation-seed-base32"),
         announcement.get("nickname"),
     )
@@ -203,17 +218,20 @@ def _nurls(value: object) -> tuple[tuple[Nurl, ...], list[str]]:
         return (), []
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise ValueError("its NURLs are not a list")
-    nurls, remarks = list[Nurl](), list[str]()
+    nurls, remarks, hashes = list[Nurl](), list[str](), set[str]()
     for i, text in enumerate(value):
         try:
             nurl = parse_nurl(_text(text, "a NURL"))
         except ValueError as error:
             remarks.append(f"NURL number {i + 1}: {error}")
             continue
+        hashes.add(nurl.spki_hash)
         if nurl.scheme == "pb":
             nurls.append(nurl)
         else:  # connecting without Tor would tell everybody what Tor is meant to hide
             remarks.append(f"NURL number {i + 1}: it needs Tor, which Holdfast does not use")
+    if len(hashes) > 1:
+        raise ValueError("its NURLs name different keys, so they are not one server")
     return tuple(nurls), remarks
 
 
@@ -258,6 +276,11 @@ def _key(server_id: str) -> bytes | None:
         return base32.decode(text)
     except ValueError:
         raise ValueError("its id looks like a key, but is not base32") from None
+
+
+def _can_be_shown(name: str) -> bool:
+    """True for what may stand in messages and logs; an address could hold a secret."""
+    return 0 < len(name) <= SERVER_ID_MAX and name.isprintable() and "://" not in name
 
 
 def _mapping(value: object, otherwise: str) -> Mapping[object, object]:
