@@ -192,6 +192,9 @@ def test_a_file_that_shrinks_meanwhile_is_damage() -> None:
 
     with pytest.raises(DamagedContainerError):
         list(leases(parse(file), reader(file[:-1])))
+    mutable = MutableContainer(2, SEED, ENABLER, 0, MUTABLE_HEADER_SIZE)
+    with pytest.raises(DamagedContainerError):
+        check_extra_leases(mutable, bytes(3), MUTABLE_HEADER_SIZE + EXTRA_COUNT_SIZE)
 
 
 def test_secrets_stay_out_of_what_is_printed() -> None:
