@@ -144,16 +144,16 @@ async def measure(node: Path, directory: Path, repeats: int, gigabyte: bool) -> 
     figures: dict[str, Any] = {}
     async with holdfast.connect(node) as grid:
         await measure_large(grid, directory, MB, 1)  # connections and buffers are warm in both
-        figures["put 100 MB"], figures["get 100 MB"], _ = await measure_large(
+        figures["put_100MB"], figures["get_100MB"], _ = await measure_large(
             grid, directory, 100 * MB, repeats
         )
-        for name, at_a_time in (("one after another", 1), ("8 at a time", AT_A_TIME)):
+        for at_a_time in (1, AT_A_TIME):
             put, get = await measure_small(grid, at_a_time)
-            figures[f"put 20 KB, {name}"], figures[f"get 20 KB, {name}"] = put, get
+            figures[f"put_small_{at_a_time}"], figures[f"get_small_{at_a_time}"] = put, get
         if gigabyte:
-            figures["put 1 GB"], figures["get 1 GB"], uri = await measure_large(grid, directory, 1000 * MB, 1)
-            figures["first 4 KiB of 1 GB"] = await measure_heads(grid, uri)
-    figures["client memory"] = figure(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB", [])
+            figures["put_1GB"], figures["get_1GB"], uri = await measure_large(grid, directory, 1000 * MB, 1)
+            figures["first_4KiB"] = await measure_heads(grid, uri)
+    figures["client_memory"] = figure(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB", [])
     return figures
 
 
@@ -207,8 +207,9 @@ def measure_holdfast(
         options = ["--node", str(node), "--repeats", str(repeats), *([] if gigabyte else ["--quick"])]
         figures = in_own_process(*options)
         if sparse_size:
-            name = f"client memory, {sparse_size // MB // 1000} GB there and back"
-            figures[name] = in_own_process("--node", str(node), "--sparse", str(sparse_size))
+            figures["client_memory_sparse"] = in_own_process(
+                "--node", str(node), "--sparse", str(sparse_size)
+            )
     finally:
         command("grid", "stop", str(node))
     return {

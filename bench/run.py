@@ -1,0 +1,162 @@
+"""Measure Holdfast beside tahoe-lafs 1.20, on the same machine in the same run, and the kernel beside the
+libraries it replaces. Writes `bench/results/results.json`, a table and a chart, and the table of the README.
+
+Each side runs ten storage servers and one client as it comes (fsync on for Holdfast); what is compared is
+the ratio, since a machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import kernel
+from holdfast_side import measure_holdfast
+from opponent import measure_opponent
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+SPARSE_SIZE = 10_000_000_000  # bytes
+BEGIN, END = "<!-- figures of make bench: begin -->", "<!-- figures of make bench: end -->"
+
+JOBS = {
+    "put_100MB": ("store a file of 100 MB", 5.0),
+    "get_100MB": ("read it back", 7.0),
+    "put_1GB": ("store a file of 1 GB", 5.0),
+    "get_1GB": ("read it back", 7.0),
+    "put_small_1": ("store 200 files of 20 KB, one after another", 15.0),
+    "put_small_8": ("the same, 8 at a time", 15.0),
+    "get_small_1": ("read them back, one after another", 0.0),
+    "get_small_8": ("the same, 8 at a time", 0.0),
+    "first_4KiB": ("first 4 KiB of the 1 GB file", 5.0),
+}
+"""What each figure is called, and the least ratio that is wanted (0: none was set)."""
+
+
+def machine() -> str:
+    """Describe the machine in a line."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
+        model = names[0] if names else model
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, {platform.system()} {platform.release()},"
+        f" Python {platform.python_version()}"
+    )
+
+
+def ratio(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> float:
+    """How many times better: rates as they are, times upside down."""
+    a, b = ours[name]["value"], theirs[name]["value"]
+    return float(b / a if ours[name]["unit"] == "ms" else a / b)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the comparison as Markdown."""
+    ours, theirs = results["holdfast"]["figures"], results["opponent"]["figures"]
+    lines = ["| job | tahoe-lafs 1.20 | Holdfast | ratio | wanted |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, (title, wanted) in JOBS.items():
+        if name in ours and name in theirs:
+            unit = ours[name]["unit"]
+            least = f"{wanted:g}" if wanted else ""
+            lines.append(
+                f"| {title} | {theirs[name]['value']:.1f} {unit} | {ours[name]['value']:.1f} {unit}"
+                f" | {ratio(name, ours, theirs):.1f} | {least} |"
+            )
+    for title, values in results["kernel"].items():
+        lines.append(
+            f"| {title} | {values['floor']:.0f} MB/s (libraries) | {values['ours']:.0f} MB/s"
+            f" | {values['ours'] / values['floor']:.1f} | {values['wanted']:g} |"
+        )
+    if "client_memory_sparse" in ours:
+        peak = ours["client_memory_sparse"]["value"]
+        lines.append(f"| client memory, 10 GB there and back | | {peak:.0f} MiB | | at most 200 |")
+    lines += ["", f"{results['machine']}; {results['date']}. Repeat with `make bench`."]
+    return "\n".join(lines)
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw the ratios as bars."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    ours, theirs = results["holdfast"]["figures"], results["opponent"]["figures"]
+    names = [name for name in JOBS if name in ours and name in theirs][::-1]
+    ratios = [ratio(name, ours, theirs) for name in names]
+    figure, axes = pyplot.subplots(figsize=(9, 0.5 * len(names) + 1.6))
+    bars = axes.barh([JOBS[name][0] for name in names], ratios, color="#2f6f6b")
+    axes.bar_label(bars, labels=[f"{value:.1f}x" for value in ratios], padding=3)
+    axes.axvline(1, color="#888888", linewidth=1)
+    axes.set_xlim(0, max(ratios) * 1.12)
+    axes.set_xlabel("times as fast as tahoe-lafs 1.20 (same machine, same run)")
+    axes.set_title("Holdfast: ten storage servers, one client, 3 of 10, fsync on")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def write_readme(text: str) -> None:
+    """Put the table between its marks in the README."""
+    readme = ROOT / "README.md"
+    content = readme.read_text()
+    before, _, rest = content.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if after:
+        readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out 1 GB and the sparse 10 GB; write nothing"
+    )
+    arguments = parser.parse_args()
+    repeats = 1 if arguments.quick else 3
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=os.environ.get("BENCH_DIR")) as directory:
+        print("measuring tahoe-lafs ...", file=sys.stderr, flush=True)
+        (Path(directory) / "tahoe").mkdir()
+        theirs = measure_opponent(Path(directory) / "tahoe", repeats=repeats, gigabyte=not arguments.quick)
+        print("measuring Holdfast ...", file=sys.stderr, flush=True)
+        (Path(directory) / "holdfast").mkdir()
+        ours = measure_holdfast(
+            Path(directory) / "holdfast",
+            repeats=repeats,
+            gigabyte=not arguments.quick,
+            sparse_size=0 if arguments.quick else SPARSE_SIZE,
+        )
+        print("measuring the kernel ...", file=sys.stderr, flush=True)
+        results = {
+            "machine": machine(),
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "opponent": theirs,
+            "holdfast": ours,
+            "kernel": kernel.run(),
+        }
+    text = table(results)
+    print(text)
+    if not arguments.quick:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (RESULTS / "results.md").write_text(text + "\n")
+        draw(results, RESULTS / "ratios.png")
+        write_readme(text)
+
+
+if __name__ == "__main__":
+    main()
