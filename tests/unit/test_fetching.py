@@ -158,6 +158,15 @@ def test_a_proven_share_goes_before_one_that_was_never_tried() -> None:
     assert plan.next_fetches(1) == [Fetch("b", 4), Fetch("c", 5)]
 
 
+def test_another_number_replaces_a_slow_share_before_a_copy_of_it_does() -> None:
+    plan = plan_of(("a", 0), ("b", 0), ("c", 9), needed=1)
+    plan.next_fetches(0)
+
+    plan.record_slow(0, Fetch("a", 0))
+
+    assert plan.next_fetches(0) == [Fetch("c", 9)]
+
+
 def test_each_share_comes_from_a_server_of_its_own_even_if_another_has_to_give_way() -> None:
     plan = plan_of(("a", 0), ("b", 0), ("a", 1), needed=2)
 

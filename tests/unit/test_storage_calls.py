@@ -66,6 +66,8 @@ def test_an_index_of_another_length_is_no_path(size: int) -> None:
         "/storage/v2/version",
         f"/storage/v1/immutable/{INDEX_TEXT}/",
         f"/storage/v1/immutable/{INDEX_TEXT.upper()}/shares",
+        f"/storage/v1/immutable/{'a' * 25}/shares",
+        f"/storage/v1/immutable/{'a' * 27}/shares",
         f"/storage/v1/immutable/{INDEX_TEXT[:-1]}b/shares",  # bits that should be zero are not
         f"/storage/v1/immutable/{INDEX_TEXT}/shares\n",
         f"/storage/v1/immutable/{INDEX_TEXT}/../{INDEX_TEXT}/shares",

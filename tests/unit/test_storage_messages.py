@@ -146,6 +146,11 @@ def test_200_and_256_share_numbers_are_taken_and_257_are_not() -> None:
         messages.decode_allocate_request(messages.encode_allocate_request({256}, 1))
 
 
+def test_sets_are_written_in_ascending_order() -> None:
+    numbers = [200, 8, 1, 64]
+    assert messages.encode_share_set(numbers) == cbor2.dumps(cbor2.CBORTag(258, [1, 8, 64, 200]))
+
+
 def test_a_number_twice_in_a_set_counts_once() -> None:
     request = cbor2.dumps({"share-numbers": cbor2.CBORTag(258, [1, 1]), "allocated-size": 1})
     assert messages.decode_allocate_request(request) == (frozenset({1}), 1)
