@@ -379,8 +379,8 @@ def test_a_file_that_changes_while_it_is_read(
 def test_no_servers(holdfast: Callable[..., Outcome], grid: LocalGrid, cap: str) -> None:
     grid.stop()
     check_refusal(holdfast("put", stdin=DATA + b"new"), 9, "server")
-    check_refusal(holdfast("get", cap), 4, "share")
-    assert holdfast("check", cap).code == 4
+    check_refusal(holdfast("get", cap), 9, "server")
+    check_refusal(holdfast("check", cap), 9, "server")
 
 
 def test_too_few_servers(holdfast: Callable[..., Outcome], grid: LocalGrid, cap: str) -> None:
