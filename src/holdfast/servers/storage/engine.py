@@ -32,7 +32,7 @@ from holdfast.servers.storage.admission import Admission, free_space_of
 from holdfast.servers.storage.adoption import adopt_shares
 from holdfast.servers.storage.advisories import Advisories
 from holdfast.servers.storage.canary import Canaries
-from holdfast.servers.storage.catalog import Catalog, Changes, Kind
+from holdfast.servers.storage.catalog import Catalog, Changes, Kind, LeaseRow
 from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
@@ -125,6 +125,13 @@ class StorageEngine:
     async def read_immutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
         return await self._parts.workers.run(self._read, index, number, Kind.IMMUTABLE, offset, length)
 
+    async def read_immutable_into(
+        self, index: StorageIndex, number: int, offset: int, out: memoryview
+    ) -> int:
+        data = await self.read_immutable(index, number, offset, len(out))
+        out[: len(data)] = data
+        return len(data)
+
     async def read_mutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
         return await self._parts.workers.run(self._read, index, number, Kind.MUTABLE, offset, length)
 
@@ -165,6 +172,10 @@ class StorageEngine:
             NoSuchShareError: there is no sound share of this kind.
         """
         return await self._parts.workers.run(self._open, index, number, kind)
+
+    async def leases(self, index: StorageIndex, number: int) -> list[LeaseRow]:
+        """Return the leases of one share that were made here; secrets as their hashes."""
+        return await self._parts.workers.run(self._parts.catalog.leases_of, index, number)
 
     def check_upload(self, index: StorageIndex, number: int, upload_secret: bytes) -> None:
         """Raise what ``write`` would raise at once: NoSuchShareError or WrongSecretError."""

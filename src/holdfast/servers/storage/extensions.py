@@ -16,11 +16,9 @@ from holdfast import __version__
 from holdfast.crypto import base32
 from holdfast.interfaces.storage_errors import BadRequestError
 from holdfast.interfaces.types import MAX_BUCKETS, MAX_HASH_LIST, MAX_UEB, StorageIndex
+from holdfast.protocol.storage_extensions import OWNER_HEADER, VERSION_PATH
 from holdfast.servers.storage.engine import StorageEngine
 from holdfast.wire.http import Request, Response
-
-VERSION_PATH = "/storage-ext/v1/version"
-OWNER_HEADER = "x-holdfast-upload-secret"
 
 _CANARY_PATH = re.compile(r"/storage-ext/v1/canary/([a-z2-7]{26})", re.ASCII)
 
@@ -61,7 +59,7 @@ def describe(engine: StorageEngine) -> bytes:
 
 
 def _upload_secret(request: Request) -> bytes:
-    values = request.all_headers(OWNER_HEADER)
+    values = request.all_headers(OWNER_HEADER.lower())
     try:
         secret = base64.b64decode(values[0], validate=True) if len(values) == 1 else b""
     except (binascii.Error, ValueError):
