@@ -2,7 +2,7 @@
 
 #include "cpu.h"
 
-#if HOLDFAST_AARCH64
+#if HOLDFAST_ARM_CRYPTOGRAPHY
 
 #include "aes.h"
 

@@ -11,6 +11,11 @@
 #define HOLDFAST_AARCH64 1
 #endif
 
+/* Clang before 16 knows these instructions only where all code may use them, as on Apple's systems. */
+#if HOLDFAST_AARCH64 && (!defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_CRYPTO))
+#define HOLDFAST_ARM_CRYPTOGRAPHY 1
+#endif
+
 struct cpu_features {
     /* x86-64; those that need wide registers are set only if the operating system saves these. */
     bool ssse3, sse41, aes, sha, avx2, gfni, avx512, vaes;

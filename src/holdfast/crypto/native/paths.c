@@ -34,9 +34,12 @@ void paths_prepare(void)
         offer("ssse3", &gf256_ssse3, aes, cpu.sha ? &sha256_sha_ni : &sha256_portable);
     if (cpu.avx2) /* what a processor without instructions for ciphers and hashes would run; here for tests */
         offer("avx2-alone", &gf256_avx2, &aes_portable, &sha256_avx2);
-#elif HOLDFAST_AARCH64
+#elif HOLDFAST_ARM_CRYPTOGRAPHY
     offer("neon", &gf256_neon, cpu.arm_aes ? &aes_armv8 : &aes_portable,
           cpu.arm_sha2 ? &sha256_armv8 : &sha256_portable);
+#elif HOLDFAST_AARCH64
+    (void)cpu;
+    offer("neon", &gf256_neon, &aes_portable, &sha256_portable);
 #else
     (void)cpu;
 #endif
