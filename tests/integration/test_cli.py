@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pty
 import random
 import re
 import resource
@@ -22,8 +23,9 @@ import yaml
 
 from holdfast.errors import InputError
 from holdfast.grid.settings import EncodingSettings
-from holdfast.node.creation import create_client_node
+from holdfast.node.creation import create_client_node, create_storage_node
 from holdfast.node.local_grid import LocalGrid
+from holdfast.node.running import running_node
 from holdfast.testing.command_line import COMMAND, Outcome, environment, run_holdfast, start_holdfast
 
 DATA = random.Random(1).randbytes(300_000)
@@ -264,6 +266,52 @@ def test_help_is_there_for_every_command_and_lists_the_statuses() -> None:
         shown = run_holdfast(command, "--help")
         assert (shown.code, shown.stderr) == (0, "")
     assert run_holdfast("--version").text.startswith("holdfast ")
+
+
+def test_a_terminal_sees_a_progress_bar_and_standard_output_the_capability_alone(
+    grid: LocalGrid, big_file: Path
+) -> None:
+    terminal, other_end = pty.openpty()
+    command = [*COMMAND, "put", big_file, "--convergence-secret", "none"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=other_end, env=environment(grid.directory)
+    ) as process:
+        os.close(other_end)
+        seen = read_terminal(terminal)
+        assert process.stdout is not None
+        assert re.fullmatch(rb"URI:CHK:[a-z2-7:]+:2:5:60000000\n", process.stdout.read())
+    assert process.returncode == 0
+    assert "uploading" in seen
+    assert "/60.0" in seen
+    assert "5 shares on 5 servers" in seen
+
+
+def read_terminal(terminal: int) -> str:
+    """Return what was drawn on a terminal until its other end is closed."""
+    seen = b""
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # how Linux says that it is closed
+            piece = b""
+        if not piece:
+            os.close(terminal)
+            return seen.decode()
+        seen += piece
+
+
+def test_a_terminal_without_the_signs_of_the_picture_gets_others(grid: LocalGrid, cap: str) -> None:
+    latin_1 = {**environment(grid.directory), "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run([*COMMAND, "check", cap], capture_output=True, env=latin_1, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode("latin-1").count("?") == 5
+
+
+def test_a_name_that_would_steer_the_terminal_is_defused(grid: LocalGrid, cap: str, tmp_path: Path) -> None:
+    client = client_like(grid, tmp_path, lambda _, nurl: nurl)
+    path = client / "private/servers.yaml"
+    path.write_text(path.read_text().replace("nickname: amber", 'nickname: "a\\e[31mb"'))
+    assert "a?[31mb" in run_holdfast("check", cap, node=client).text
 
 
 # -- what does not
@@ -559,6 +607,30 @@ def catches(pid: int, number: int) -> bool:
         return True
     caught = re.search(r"SigCgt:\s*([0-9a-f]+)", text)
     return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+# -- a server in the foreground
+
+
+def test_run_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+    create_storage_node(tmp_path / "node", nickname="alone")
+    process = start_holdfast("run", tmp_path / "node")
+    assert process.stderr is not None
+    said = process.stderr.readline().decode()
+    running = running_node(tmp_path / "node")
+    assert running is not None
+    assert said == f"holdfast: {tmp_path / 'node'} serves on port {running.port}; Ctrl-C ends it\n"
+    check_refusal(run_holdfast("run", tmp_path / "node"), 5, f"in use by process {process.pid}")
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == (b"", b"")
+    assert process.returncode == 0
+    assert running_node(tmp_path / "node") is None
+
+
+def test_run_refuses_what_is_no_storage_node(tmp_path: Path) -> None:
+    check_refusal(run_holdfast("run", tmp_path), 8, "is not a node directory")
+    create_client_node(tmp_path / "client", EncodingSettings())
+    check_refusal(run_holdfast("run", tmp_path / "client"), 8, "storage.enabled is false")
 
 
 # -- the library

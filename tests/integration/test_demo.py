@@ -62,8 +62,15 @@ def test_it_reads_a_file_back_from_the_three_servers_left_of_ten(tmp_path: Path)
     assert processes_below(place) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", ["Starting", "Storing", "Reading"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("Starting", signal.SIGINT),
+        ("Storing", signal.SIGTERM),
+        ("Storing", signal.SIGHUP),
+        ("Reading", signal.SIGINT),
+    ],
+)
 def test_an_interrupt_leaves_nothing(tmp_path: Path, moment: str, number: signal.Signals) -> None:
     demo = start_demo(tmp_path)
     assert demo.stdout is not None

@@ -9,7 +9,7 @@ import click
 
 from holdfast.cli import event_loop
 from holdfast.cli.exit_codes import ExitCode
-from holdfast.cli.messages import note, plural, print_json
+from holdfast.cli.messages import note, plural, print_json, printable
 from holdfast.cli.options import given_capability, json_option, needed_node, node_option, quiet_option
 from holdfast.cli.problems import note_problems, problems_as_json
 from holdfast.cli.progress_bars import progress_bars
@@ -37,7 +37,9 @@ def check(cap: str, verify: bool, node: Path | None, quiet: bool, as_json: bool)
     else:
         click.echo(f"{health(result)}: {summary(result)}")
         if result.shares_total:
-            rows = [PictureRow(s.server_id, s.nickname or s.server_id[:11], remark(s)) for s in servers]
+            rows = [
+                PictureRow(s.server_id, printable(s.nickname) or s.server_id[:11], remark(s)) for s in servers
+            ]
             click.echo(share_picture(result.shares, rows, result.shares_total))
         if not quiet:
             note_problems([*result.corrupt, *result.problems])
@@ -76,7 +78,7 @@ def summary(result: CheckResult) -> str:
 
 def remark(server: ServerState) -> str:
     """Return what the picture says beside a server."""
-    return f"down: {server.reason}" if server.state == "down" else ""
+    return f"down: {printable(server.reason)}" if server.state == "down" else ""
 
 
 def _exit_code(result: CheckResult) -> ExitCode:

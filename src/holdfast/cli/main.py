@@ -19,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     try:
         exit_on_signals()
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may lack some signs
         code = _run(arguments)
         sys.stdout.flush()
     except BaseException as error:
@@ -45,7 +47,7 @@ def _explain(error: BaseException) -> int:
 
     from holdfast.cli.commands import OutputGoneError
     from holdfast.cli.exit_codes import ExitCode, exit_code_of
-    from holdfast.cli.messages import complain, sentence_for
+    from holdfast.cli.messages import note, sentence_for
 
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.INTERRUPTED
@@ -57,7 +59,7 @@ def _explain(error: BaseException) -> int:
         if text.startswith("Usage:"):  # a group without a command: its help
             sys.stderr.write(text + "\n")
         else:
-            complain(text + where)
+            note(text + where)
         return ExitCode.USAGE
     if os.environ.get("HOLDFAST_DEBUG") == "1":
         import traceback
@@ -66,7 +68,7 @@ def _explain(error: BaseException) -> int:
 
         sys.stderr.write(redacted("".join(traceback.format_exception(error))))
     error = _innermost(error)
-    complain(sentence_for(error))
+    note(sentence_for(error))
     return exit_code_of(error)
 
 

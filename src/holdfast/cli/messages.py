@@ -12,17 +12,17 @@ from holdfast.errors import HoldfastError
 from holdfast.node.redaction import redacted
 
 
-def complain(sentence: str) -> None:
-    """Say on standard error why a command failed."""
-    note(sentence)
-
-
 def note(sentence: str) -> None:
     """Say something on standard error, in one line."""
-    line = redacted(" ".join(sentence.split()))
+    line = redacted(printable(sentence))
     with suppress(OSError, ValueError):
         sys.stderr.write(f"holdfast: {line}\n")
         sys.stderr.flush()
+
+
+def printable(text: str) -> str:
+    """Return ``text`` in one line, without what would steer a terminal: servers choose their names."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def print_json(value: object, *, to_stderr: bool = False) -> None:

@@ -38,11 +38,17 @@ log = structlog.get_logger(LOGGER)
 EXIT_FAILED = 1
 
 
-def run_storage_node(directory: Path, *, exit_with_parent: bool = False) -> None:
-    """Serve the storage of a node directory until SIGTERM or SIGINT, or until standard input ends.
+def run_storage_node(
+    directory: Path,
+    *,
+    exit_with_parent: bool = False,
+    on_serving: Callable[[RunningNode], None] = lambda running: None,
+) -> None:
+    """Serve the storage of a node directory until SIGTERM, SIGINT or SIGHUP, or until standard input ends.
 
     Args:
         exit_with_parent: look at standard input at all.
+        on_serving: told once that the server can be reached.
 
     Raises:
         ConfigError: the directory, its settings or its identity are not as they must be.
@@ -53,10 +59,10 @@ def run_storage_node(directory: Path, *, exit_with_parent: bool = False) -> None
         withdraw(directory)
         log_to_directory(directory)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(directory, exit_with_parent))
+            runner.run(_run(directory, exit_with_parent, on_serving))
 
 
-async def _run(directory: Path, exit_with_parent: bool) -> None:
+async def _run(directory: Path, exit_with_parent: bool, on_serving: Callable[[RunningNode], None]) -> None:
     config = load_config(directory)
     if not config.storage.enabled:
         raise ConfigError(f"{directory}: storage.enabled is false, so there is nothing to run")
@@ -72,12 +78,11 @@ async def _run(directory: Path, exit_with_parent: bool) -> None:
             port = await _listen(stack, handler, config.storage, directory, str(identity.tls_path))
             record = record_of(config, identity, port)
             nurls = tuple(nurl.to_text() for nurl in record.nurls)
-            announce(
-                directory,
-                RunningNode(pid=os.getpid(), port=port, server_id=record.server_id, nurls=nurls),
-            )
+            running = RunningNode(pid=os.getpid(), port=port, server_id=record.server_id, nurls=nurls)
+            announce(directory, running)
             log.info("serving", server=record.server_id, nickname=config.nickname, port=port)
             try:
+                on_serving(running)
                 await stop.wait()
             finally:
                 withdraw(directory)
@@ -110,7 +115,7 @@ async def _listen(
 @contextmanager
 def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, stop.set)
     try:
