@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import kernel
+
 from holdfast_side import measure_holdfast
 from opponent import measure_opponent
 

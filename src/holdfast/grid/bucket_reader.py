@@ -16,6 +16,7 @@ from holdfast.errors import CorruptShareError
 from holdfast.formats.segmentation import SHARES_MAX, Segmentation
 from holdfast.formats.share_hash_chain import CHAIN_ENTRY_SIZE, parse_chain
 from holdfast.formats.share_layout import HEADER_SIZE_MAX, ParsedHeader, ShareLayout, parse_header
+from holdfast.grid.structured import first_error
 from holdfast.interfaces.storage import StorageService
 from holdfast.interfaces.types import HASH_SIZE, MAX_HASH_LIST, MAX_UEB_READ, Hash, StorageIndex
 
@@ -126,9 +127,10 @@ class RemoteBucketReader:
             whole_tail = end - guess.crypttext_hashes <= TAIL_MAX
             start = guess.crypttext_hashes if whole_tail else guess.share_hashes
             reads.append(self._fetch(start, end - start))
-        async with asyncio.TaskGroup() as group:
-            for read in reads:
-                group.create_task(read)
+        with first_error():
+            async with asyncio.TaskGroup() as group:
+                for read in reads:
+                    group.create_task(read)
 
     async def _fetch(self, offset: int, length: int) -> None:
         data = await self._service.read_immutable(self._index, self._number, offset, length)
