@@ -6,7 +6,6 @@ servers killed, the file read back from the three that are left.
 
 from __future__ import annotations
 
-import filecmp
 import os
 import random
 import shutil
@@ -24,9 +23,10 @@ from holdfast.cli import event_loop
 from holdfast.cli.files import source_for, target_for
 from holdfast.cli.interrupts import ignore_signals, raise_on_signals
 from holdfast.cli.messages import size_text
-from holdfast.cli.progress_bars import progress_bars
+from holdfast.cli.progress_bars import counting_bar, progress_bars
 from holdfast.cli.share_picture import PictureRow, share_picture
 from holdfast.errors import InputError, IntegrityError
+from holdfast.grid.progress import Progress
 from holdfast.grid.results import UploadResult
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid
@@ -73,7 +73,8 @@ def demo(file: Path | None) -> None:
 def _start(grid: LocalGrid) -> None:
     click.echo(f"Starting {SERVERS} storage servers, each a process of its own, spoken to over TLS ...")
     began = time.monotonic()
-    grid.start(SERVERS, ENCODING)
+    with counting_bar("starting", SERVERS) as count:
+        grid.start(SERVERS, ENCODING, on_running=count)
     click.echo(f"  {_seconds(began)}: {', '.join(grid.names)}")
 
 
@@ -116,9 +117,23 @@ def _read_back(grid: LocalGrid, uri: str, original: Path, copy: Path) -> None:
     began = time.monotonic()
     event_loop.run(_download(grid, uri, copy))
     click.echo(f"  {_rate(original.stat().st_size, began)}")
-    if not filecmp.cmp(original, copy, shallow=False):
+    if not _equal(original, copy):
         raise IntegrityError("the file read back is not the file stored")
     click.echo("  every byte is the same")
+
+
+def _equal(original: Path, copy: Path) -> bool:
+    size = original.stat().st_size
+    done = 0
+    with open(original, "rb") as one, open(copy, "rb") as other, progress_bars() as progress:
+        while True:
+            piece = one.read(PIECE)
+            if piece != other.read(PIECE):
+                return False
+            if not piece:
+                return True
+            done += len(piece)
+            progress(Progress("comparing", done, size))
 
 
 async def _download(grid: LocalGrid, uri: str, copy: Path) -> None:

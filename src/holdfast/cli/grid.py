@@ -10,6 +10,7 @@ import click
 from holdfast.cli.interrupts import raise_on_signals
 from holdfast.cli.messages import note, plural, print_json, size_text
 from holdfast.cli.options import json_option
+from holdfast.cli.progress_bars import counting_bar
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid, ServerStatus, default_encoding
 
@@ -66,7 +67,8 @@ def start(
             happiness=happy or min(usual.happiness, total or usual.shares_total),
             shares_total=total or usual.shares_total,
         )
-    local.start(servers, encoding)
+    with counting_bar("starting", servers if servers is not None else len(local.names)) as count:
+        local.start(servers, encoding, on_running=count)
     _show(local, as_json)
     if not as_json:
         note(f"{plural(len(local.names), 'server')} running; now: holdfast put FILE --node {directory}")

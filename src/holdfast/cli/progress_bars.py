@@ -1,9 +1,9 @@
-"""Progress bars on a terminal: bytes, rate, time left. Elsewhere nothing is shown."""
+"""Progress bars on a terminal: bytes, rate, time left; or things done. Elsewhere nothing is shown."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
@@ -36,3 +36,24 @@ def progress_bars(*, show: bool = True) -> Iterator[ProgressCallback]:
 
     with bars:
         yield update
+
+
+@contextmanager
+def counting_bar(description: str, total: int) -> Iterator[Callable[[object], None]]:
+    """Give a callback that draws one more of ``total`` things at each call; on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    bars = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bars.add_task(description, total=total)
+    with bars:
+        yield lambda _: bars.advance(task)
