@@ -1,7 +1,8 @@
 """The kernel where the native one cannot be built: hashlib, the cryptography package, and products by
 ``bytes.translate`` and one XOR of long integers.
 
-It has the interface of the extension ``_kernel``, and checks its buffers in the same way.
+It has the interface of the extension ``_kernel``. Unlike that, it reads all of its input before it writes,
+so that it neither sees nor minds buffers that overlap.
 
 Source: docs/spec/immutable.md, sections 4 to 7.
 """
@@ -136,11 +137,14 @@ def _products(rows: bytes, inputs: Sequence[memoryview], size: int) -> Iterable[
 
 
 def _readable(data: Buffer) -> memoryview:
-    return memoryview(data).cast("B")
+    view = memoryview(data)
+    if not view.c_contiguous:
+        raise BufferError("the buffer is not contiguous")
+    return view.cast("B")
 
 
 def _writable(data: WritableBuffer) -> memoryview:
-    view = memoryview(data).cast("B")
+    view = _readable(data)
     if view.readonly:
         raise BufferError("the buffer is read-only")
     return view
