@@ -629,6 +629,8 @@ def test_run_serves_until_it_is_interrupted(tmp_path: Path) -> None:
 
 def test_run_refuses_what_is_no_storage_node(tmp_path: Path) -> None:
     check_refusal(run_holdfast("run", tmp_path), 8, "is not a node directory")
+    check_refusal(run_holdfast("run", tmp_path / "none"), 8, "is not a node directory")
+    assert list(tmp_path.iterdir()) == []
     create_client_node(tmp_path / "client", EncodingSettings())
     check_refusal(run_holdfast("run", tmp_path / "client"), 8, "storage.enabled is false")
 

@@ -108,7 +108,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         (lambda path: path.write_bytes(path.read_bytes()[:11]), "damaged"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "damaged"),
         (lambda path: path.write_bytes(b"-" * 52), "damaged"),
-        (lambda path: path.chmod(0o644), "open to other users"),
+        (lambda path: (path.chmod(0o644), path.parent.chmod(0o755)), "open to other users"),
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
     ],
 )

@@ -129,6 +129,21 @@ def test_both_ways_of_logging_pass_the_choke_point_tracebacks_too(log_file: Path
     assert "RuntimeError" in lines[2]["exception"]
 
 
+def test_a_program_that_sets_up_nothing_gets_readable_lines_without_secrets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logs.log_through_the_standard_library()
+    try:
+        structlog.get_logger("holdfast.test").warning(
+            "lost", server="amber", what=SECRETS["swissnum"], key=b"k"
+        )
+    finally:
+        structlog.reset_defaults()
+    assert [record.getMessage() for record in caplog.records] == [
+        "lost server='amber' what='<hidden>' key='<hidden>'"
+    ]
+
+
 def test_the_log_is_private_and_bounded(log_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     handler = logging.getLogger().handlers[0]
     monkeypatch.setattr(handler, "maxBytes", 2000)

@@ -60,7 +60,9 @@ def read_private_file(path: Path) -> str:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is damaged: it is not a text") from None
-    if mode & OTHERS:
+    if (
+        mode & OTHERS and path.parent.stat().st_mode & OTHERS
+    ):  # other programs write here; the directory guards
         raise ConfigError(f"{path} is open to other users of this machine; close it with: chmod 600 {path}")
     if not text:
         raise ConfigError(f"{path} is damaged: it is empty")

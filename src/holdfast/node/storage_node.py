@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from holdfast.errors import ConfigError, HoldfastError, InputError
-from holdfast.node.config import StorageConfig, load_config
+from holdfast.node.config import NodeConfig, StorageConfig, load_config
 from holdfast.node.event_loop import loop_factory
 from holdfast.node.identity import load_identity
 from holdfast.node.logs import LOG_DIRECTORY, LOG_FILE, log_to_directory
@@ -55,17 +55,22 @@ def run_storage_node(
         AlreadyRunningError: another process runs this node.
         InputError: the port is taken.
     """
+    config = load_config(directory)
+    if not config.storage.enabled:
+        raise ConfigError(f"{directory}: storage.enabled is false, so there is nothing to run")
     with the_only_process(directory):
         withdraw(directory)
         log_to_directory(directory)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_run(directory, exit_with_parent, on_serving))
+            runner.run(_run(directory, config, exit_with_parent, on_serving))
 
 
-async def _run(directory: Path, exit_with_parent: bool, on_serving: Callable[[RunningNode], None]) -> None:
-    config = load_config(directory)
-    if not config.storage.enabled:
-        raise ConfigError(f"{directory}: storage.enabled is false, so there is nothing to run")
+async def _run(
+    directory: Path,
+    config: NodeConfig,
+    exit_with_parent: bool,
+    on_serving: Callable[[RunningNode], None],
+) -> None:
     identity = load_identity(directory / "private")
     stop = asyncio.Event()
     with _stopped_by_signals(stop):
@@ -146,7 +151,8 @@ def main() -> int:
     try:
         run_storage_node(arguments.directory, exit_with_parent=arguments.exit_with_parent)
     except HoldfastError as error:
-        logging.getLogger(LOGGER).error("%s", error)
+        if logging.getLogger().handlers:  # the log was open already
+            logging.getLogger(LOGGER).error("%s", error)
         sys.stderr.write(f"{redacted(str(error))}\n")
         return EXIT_FAILED
     except Exception as error:
