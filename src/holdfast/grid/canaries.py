@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from holdfast.errors import HoldfastError
 from holdfast.grid.servers import KnownServer
 from holdfast.interfaces.types import StorageIndex
+from holdfast.protocol.storage_extensions import CANARY
 
-FEATURE = "canary"
 PAUSE_S = 2.0  # before a broken stream is opened again; well within a server's grace
 
 
@@ -32,7 +32,7 @@ async def canaries(index: StorageIndex, holders: Sequence[tuple[KnownServer, byt
 async def _hold(index: StorageIndex, server: KnownServer, secret: bytes) -> None:
     while True:
         try:
-            if FEATURE not in await server.service.features():
+            if CANARY not in await server.service.features():
                 return
             await server.service.hold_canary(index, secret)
         except HoldfastError:

@@ -196,6 +196,28 @@ class HttpStorageServer:
         header = (extensions.OWNER_HEADER, extensions.owner_value(upload_secret))
         await self._call("GET", extensions.canary_path(index), (header,), None, silence_s=CANARY_SILENCE_S)
 
+    async def store(
+        self,
+        index: StorageIndex,
+        shares: Mapping[int, bytes],
+        upload_secret: bytes,
+        lease: LeaseSecrets,
+        *,
+        only_if_none: bool,
+    ) -> Allocation:
+        """Store small shares whole; what is ``allocated`` in the answer is complete and durable."""
+        numbers = sorted(shares)
+        headers = [
+            *_lease_headers(lease),
+            _secret("upload-secret", upload_secret),
+            (extensions.NUMBERS_HEADER, extensions.numbers_value(numbers)),
+        ]
+        if only_if_none:
+            headers.append((extensions.ONLY_IF_NONE_HEADER, "yes"))
+        pieces = [shares[number] for number in numbers]
+        answer = await self._call("POST", extensions.store_path(index), headers, pieces)
+        return self._decoded(answer, messages.decode_allocate_answer)
+
     def close(self) -> None:
         """End every connection."""
         self._connections.close()

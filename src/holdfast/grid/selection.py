@@ -8,7 +8,7 @@ Source: docs/spec/grid.md, sections 10 and 11.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from holdfast.crypto.hashing import tagged_pair_hash
@@ -54,6 +54,10 @@ class Selection:
         return sharemap
 
 
+SendWhole = Callable[[KnownServer, set[int], bool], Awaitable[Allocation]]
+"""Has a server store whole shares; told whether it is to do so only if it has none of the file."""
+
+
 class ServerSelection:
     """One search for servers. ``abort`` gives back what was allocated."""
 
@@ -66,8 +70,12 @@ class ServerSelection:
         shares_total: int,
         happiness_wanted: int,
         problems: Problems,
+        send: SendWhole | None = None,
     ) -> None:
+        """With ``send``, whole shares go out at once, and what a server accepts is complete."""
         self._servers = servers
+        self._send = send
+        self.sent: set[int] = set()
         self._index = index
         self._share_size = share_size
         self._needed = shares_needed
@@ -240,13 +248,7 @@ class ServerSelection:
         """Ask a server to take shares. True if it answered anything but a plain yes."""
         held = self.selection.held.get(server.id, set())
         try:
-            answer = await server.service.allocate(
-                self._index,
-                frozenset(numbers | held),
-                self._share_size,
-                self.upload_secret(server),
-                server.lease(self._index),
-            )
+            answer = await self._take(server, numbers, held)
         except asyncio.CancelledError:
             # The server may have said yes already: it is asked to take that back along with the rest.
             self._allocated.setdefault(server.id, set()).update(numbers)
@@ -257,13 +259,31 @@ class ServerSelection:
         self._renewed.add(server.id)
         return self._learn(server, numbers, answer)
 
+    async def _take(self, server: KnownServer, numbers: set[int], held: set[int]) -> Allocation:
+        if self._send is not None:
+            return await self._send(server, numbers, not held)
+        return await server.service.allocate(
+            self._index,
+            frozenset(numbers | held),
+            self._share_size,
+            self.upload_secret(server),
+            server.lease(self._index),
+        )
+
     def _learn(self, server: KnownServer, numbers: set[int], answer: Allocation) -> bool:
         held = self.selection.held.setdefault(server.id, set())
         already = {n for n in answer.already_have if n < self._total}
+        accepted = answer.allocated & numbers
         changed = not already <= held
         held |= already
-        self._allocated.setdefault(server.id, set()).update(answer.allocated & numbers)
-        if numbers - answer.allocated - already:
+        if self._send is None:
+            self._allocated.setdefault(server.id, set()).update(accepted)
+        else:
+            held |= accepted
+            self.sent |= accepted
+            if changed and not accepted:
+                return True  # it has others of the file, so it was to take none until all are placed anew
+        if numbers - accepted - already:
             self._refuse(server)
             changed = True
         return changed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ import structlog
 from holdfast.crypto import lease_secrets
 from holdfast.errors import ServerError, WrongServerKeyError
 from holdfast.grid.http_storage import HttpStorageServer
-from holdfast.interfaces.storage import LeaseSecrets, ServerVersion, StorageService
+from holdfast.interfaces.storage import Allocation, LeaseSecrets, ServerVersion, StorageService
 from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.permutation import permuted
 from holdfast.protocol.server_record import ServerRecord
@@ -59,6 +59,21 @@ class ServerClient(StorageService, Protocol):
         """Hold a stream open until cancelled: when it breaks, the server drops unfinished shares.
 
         Returns or raises when the stream breaks.
+        """
+        ...
+
+    async def store(
+        self,
+        index: StorageIndex,
+        shares: Mapping[int, bytes],
+        upload_secret: bytes,
+        lease: LeaseSecrets,
+        *,
+        only_if_none: bool,
+    ) -> Allocation:
+        """Store small shares of one length whole; what is ``allocated`` in the answer is complete.
+
+        ``only_if_none``: nothing is stored if the index has any complete share there.
         """
         ...
 

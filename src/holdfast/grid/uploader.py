@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from holdfast.caps import ImmutableReadCap, LiteralCap
-from holdfast.crypto.immutable_hashes import storage_index
+from holdfast.crypto.immutable_hashes import storage_index, ueb_hash
 from holdfast.formats.extension_block import packed_length
 from holdfast.formats.segmentation import Segmentation
+from holdfast.formats.share_file import build_shares
 from holdfast.formats.share_layout import ShareLayout
 from holdfast.grid.advice import Problems
 from holdfast.grid.bucket_writer import RemoteBucketWriter
@@ -23,11 +24,12 @@ from holdfast.grid.encoder import FileEncoder
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import UploadResult
-from holdfast.grid.selection import ServerSelection
+from holdfast.grid.selection import SendWhole, ServerSelection
 from holdfast.grid.servers import KnownServer, Servers
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, Plaintext, open_source
 from holdfast.grid.structured import first_error
+from holdfast.grid.whole_shares import SHARE_SIZE_MAX, WholeShares
 from holdfast.grid.workers import Workers
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 from holdfast.interfaces.types import Hash, StorageIndex
@@ -129,55 +131,81 @@ class _Upload:
         self._problems = Problems(self._index)
         self._layout = ShareLayout.plan(plan, packed_length(plan))
         self._servers = uploader._servers
-        self._selecting = ServerSelection(
+        self._workers = uploader._workers
+        self._memory = uploader._memory
+        self._progress = progress
+        self._selecting = self._server_selection()
+        self._selection = self._selecting.selection
+
+    def _server_selection(self, send: SendWhole | None = None) -> ServerSelection:
+        return ServerSelection(
             self._servers,
             self._index,
             self._layout.share_length,
-            plan.shares_needed,
-            plan.shares_total,
-            encoding.happiness,
+            self._plan.shares_needed,
+            self._plan.shares_total,
+            self._wanted,
             self._problems,
-        )
-        self._selection = self._selecting.selection
-        self._encoder = FileEncoder(
-            plan,
-            key,
-            uploader._workers,
-            uploader._memory,
-            on_lost=self._lost,
-            can_spare=self._can_spare,
-            on_progress=lambda done: progress(Progress("uploading", done, plan.size)),
+            send,
         )
 
     async def run(self) -> UploadResult:
+        if self._layout.share_length <= SHARE_SIZE_MAX:
+            return await self._run_whole()
         try:
             selection = await self._selecting.run()
             found = {number for numbers in selection.held.values() for number in numbers}
             async with canaries(self._index, self._canary_holders()):
-                ueb_hash = await self._send()
+                extension_hash = await self._deliver()
             pushed = sorted(selection.writing)
             for number in pushed:
                 self._selecting.completed(number)
         except BaseException:
             await asyncio.shield(self._selecting.abort())
             raise
-        sharemap = selection.sharemap()
-        if happiness(sharemap) < self._wanted:
-            raise self._selecting.unhappy(sharemap)
+        if happiness(selection.sharemap()) < self._wanted:
+            raise self._selecting.unhappy(selection.sharemap())
+        return self._result(bytes(extension_hash), len(pushed), len(found))
+
+    async def _run_whole(self) -> UploadResult:
+        """Store a small file: make its shares, then find servers that take them as they are."""
+        async with self._memory.hold(self._layout.share_length * self._plan.shares_total):
+            shares, extension_block = await self._workers.run(self._plan.size, self._make_shares)
+            whole = WholeShares(self._index, shares, self._selecting.upload_secret)
+            self._selecting = self._server_selection(whole.send)
+            self._selection = self._selecting.selection
+            try:
+                await self._selecting.run()
+            except BaseException:
+                await asyncio.shield(self._selecting.abort())
+                raise
+        self._progress(Progress("uploading", self._plan.size, self._plan.size))
+        sent = self._selecting.sent
+        numbers = {number for numbers in self._selection.held.values() for number in numbers}
+        return self._result(ueb_hash(extension_block), len(sent), len(numbers - sent))
+
+    def _make_shares(self) -> tuple[list[bytes], bytes]:
+        plaintext = bytearray(self._plan.size)
+        self._source.read_into(0, memoryview(plaintext))
+        self._source.check_unchanged()
+        return build_shares(self._key, plaintext, self._plan)
+
+    def _result(self, extension_hash: bytes, pushed: int, found: int) -> UploadResult:
+        sharemap = self._selection.sharemap()
         cap = ImmutableReadCap(
-            self._key, bytes(ueb_hash), self._plan.shares_needed, self._plan.shares_total, self._plan.size
+            self._key, extension_hash, self._plan.shares_needed, self._plan.shares_total, self._plan.size
         )
         return UploadResult(
             cap.to_text(),
             self._plan.size,
             {number: tuple(sorted(sharemap[number])) for number in sorted(sharemap)},
             happiness(sharemap),
-            len(pushed),
-            len(found),
+            pushed,
+            found,
             self._problems.all(),
         )
 
-    async def _send(self) -> Hash:
+    async def _deliver(self) -> Hash:
         """Encode the file and deliver its shares to the servers that accepted them."""
         writers = {
             number: RemoteBucketWriter(
@@ -190,9 +218,18 @@ class _Upload:
             )
             for number, server in self._selection.writing.items()
         }
-        self._encoder.setup(self._source)
-        self._encoder.set_shareholders(writers)
-        return await self._encoder.start()
+        encoder = FileEncoder(
+            self._plan,
+            self._key,
+            self._workers,
+            self._memory,
+            on_lost=self._lost,
+            can_spare=self._can_spare,
+            on_progress=lambda done: self._progress(Progress("uploading", done, self._plan.size)),
+        )
+        encoder.setup(self._source)
+        encoder.set_shareholders(writers)
+        return await encoder.start()
 
     def _canary_holders(self) -> list[tuple[KnownServer, bytes]]:
         """Return the servers that are to notice if this client dies, with this upload's secrets.

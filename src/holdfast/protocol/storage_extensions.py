@@ -1,5 +1,6 @@
 """What Holdfast's storage servers offer beyond version 1 of the storage protocol, as both
-sides see it: a description of the server that may grow, and canary streams.
+sides see it: a description of the server that may grow, canary streams, and small
+shares stored whole.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -7,19 +8,57 @@ Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Sequence
 
 from holdfast.crypto import base32
 from holdfast.interfaces.storage_errors import BadRequestError
-from holdfast.interfaces.types import StorageIndex
+from holdfast.interfaces.types import MAX_BUCKETS, StorageIndex
 from holdfast.protocol import cbor
 
 VERSION_PATH = "/storage-ext/v1/version"
 OWNER_HEADER = "X-Holdfast-Upload-Secret"
+NUMBERS_HEADER = "X-Holdfast-Shares"
+ONLY_IF_NONE_HEADER = "X-Holdfast-Only-If-None"
+
+CANARY = "canary"  # names of features
+STORE = "store"
+
+STORE_BODY_MAX = 256 * 1024  # bytes of all shares of one request
+STORE_SHARE_MAX = 60 * 1024  # bytes of one share
 
 
 def canary_path(index: StorageIndex) -> str:
     """Return the path of the canary streams of one index."""
     return f"/storage-ext/v1/canary/{base32.encode(index)}"
+
+
+def store_path(index: StorageIndex) -> str:
+    """Return the path to store small shares of one index whole."""
+    return f"/storage-ext/v1/immutable/{base32.encode(index)}"
+
+
+def numbers_value(numbers: Sequence[int]) -> str:
+    """Return the value of ``NUMBERS_HEADER``: the shares of the body, in order."""
+    return ",".join(map(str, numbers))
+
+
+def parse_numbers(value: str | None) -> list[int]:
+    """Return the share numbers of a ``NUMBERS_HEADER``.
+
+    Raises:
+        BadRequestError: it is missing, or not a list of distinct share numbers in ascending order.
+    """
+    texts = (value or "").split(",")
+    if len(texts) > MAX_BUCKETS or not all(_NUMBER.fullmatch(text) for text in texts):
+        raise BadRequestError("share numbers, joined by commas, are missing")
+    numbers = [int(text) for text in texts]
+    if sorted(set(numbers)) != numbers or numbers[-1] >= MAX_BUCKETS:
+        raise BadRequestError("share numbers must ascend, and lie below 256")
+    return numbers
+
+
+_NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII)
 
 
 def owner_value(upload_secret: bytes) -> str:

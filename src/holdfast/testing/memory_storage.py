@@ -81,6 +81,17 @@ class MemoryStorage:
     async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
         raise NoSuchShareError("no canaries here")
 
+    async def store(
+        self,
+        index: StorageIndex,
+        shares: Mapping[int, bytes],
+        upload_secret: bytes,
+        lease: LeaseSecrets,
+        *,
+        only_if_none: bool,
+    ) -> Allocation:
+        raise NoSuchShareError("small shares are not stored whole here")
+
     def close(self) -> None:
         """Nothing is open."""
 

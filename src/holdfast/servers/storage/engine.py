@@ -43,6 +43,7 @@ from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.redo import SETTLE_AT, Redo, recover
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, look_at, open_share
+from holdfast.servers.storage.small_shares import SmallShares
 from holdfast.servers.storage.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class StorageEngine:
     def __init__(self, parts: StorageParts) -> None:
         self._parts = parts
         self._intake = ImmutableIntake(parts)
+        self._small = SmallShares(parts, self._intake)
         self._slots = MutableSlots(parts)
         self._advisories = Advisories(parts.directory.advisories, parts.settings)
         self._canaries = Canaries(parts, self._intake)
@@ -200,6 +202,18 @@ class StorageEngine:
     def scratch_directory(self) -> str:
         """Where nameless temporary files may be made."""
         return self._parts.directory.incoming
+
+    async def store(
+        self,
+        index: StorageIndex,
+        shares: Mapping[int, bytes],
+        upload_secret: bytes,
+        lease: LeaseSecrets,
+        *,
+        only_if_none: bool,
+    ) -> Allocation:
+        """Store small shares whole; see ``SmallShares.store``."""
+        return await self._small.store(index, shares, upload_secret, lease, only_if_none=only_if_none)
 
     def canary(self, index: StorageIndex, upload_secret: bytes) -> AsyncIterator[bytes]:
         """Tie the uploads of ``index`` under this secret to the life of a stream; see ``Canaries.stream``."""

@@ -1,5 +1,5 @@
 """What Holdfast's storage server offers beyond the protocol of the grid: a description of
-itself that may grow, and canaries.
+itself that may grow, canaries, and small shares stored whole.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -14,19 +14,26 @@ import cbor2
 
 from holdfast import __version__
 from holdfast.crypto import base32
+from holdfast.interfaces.storage import LeaseSecrets
 from holdfast.interfaces.storage_errors import BadRequestError
 from holdfast.interfaces.types import MAX_BUCKETS, MAX_HASH_LIST, MAX_UEB, StorageIndex
-from holdfast.protocol.storage_extensions import OWNER_HEADER, VERSION_PATH
+from holdfast.protocol import storage_calls as calls
+from holdfast.protocol import storage_extensions as extensions
+from holdfast.protocol import storage_messages as messages
 from holdfast.servers.storage.engine import StorageEngine
 from holdfast.wire.http import Request, Response
 
+_STORE_PATH = re.compile(r"/storage-ext/v1/immutable/([a-z2-7]{26})", re.ASCII)
 _CANARY_PATH = re.compile(r"/storage-ext/v1/canary/([a-z2-7]{26})", re.ASCII)
 
 
 async def extension_response(engine: StorageEngine, request: Request) -> Response:
     """Answer an authorized request whose path is none of version 1 of the protocol."""
+    store = _STORE_PATH.fullmatch(request.path)
+    if store is not None:
+        return await _store(engine, request, store[1])
     canary = _CANARY_PATH.fullmatch(request.path)
-    if request.path != VERSION_PATH and canary is None:
+    if request.path != extensions.VERSION_PATH and canary is None:
         return Response(404)
     if request.method != "GET":
         return Response(405, (("Allow", "GET"),))
@@ -35,11 +42,32 @@ async def extension_response(engine: StorageEngine, request: Request) -> Respons
     if canary is None:
         return Response(200, (("Content-Type", "application/cbor"),), describe(engine))
     try:
-        index = base32.decode(canary[1])
+        index = StorageIndex(base32.decode(canary[1]))
     except ValueError:
         return Response(404)
     headers = (("Content-Type", "application/octet-stream"), ("Cache-Control", "no-store"))
-    return Response(200, headers, engine.canary(StorageIndex(index), _upload_secret(request)))
+    return Response(200, headers, engine.canary(index, _upload_secret(request)))
+
+
+async def _store(engine: StorageEngine, request: Request, index_text: str) -> Response:
+    """Take in small shares whole."""
+    try:
+        index = StorageIndex(base32.decode(index_text))
+    except ValueError:
+        return Response(404)
+    if request.method != "POST":
+        return Response(405, (("Allow", "POST"),))
+    secrets = calls.parse_secret_headers(request.all_headers("x-tahoe-authorization"), calls.ALLOCATE.secrets)
+    numbers = extensions.parse_numbers(request.header(extensions.NUMBERS_HEADER.lower()))
+    body = await request.body.read(extensions.STORE_BODY_MAX)
+    size, rest = divmod(len(body), len(numbers))
+    if rest or not 1 <= size <= extensions.STORE_SHARE_MAX:
+        raise BadRequestError("the body is not as many shares of one small length as there are numbers")
+    shares = {number: body[i * size : (i + 1) * size] for i, number in enumerate(numbers)}
+    lease = LeaseSecrets(secrets[calls.LEASE_RENEW], secrets[calls.LEASE_CANCEL])
+    only_if_none = request.header(extensions.ONLY_IF_NONE_HEADER.lower()) is not None
+    allocation = await engine.store(index, shares, secrets[calls.UPLOAD], lease, only_if_none=only_if_none)
+    return Response(200, (("Content-Type", "application/cbor"),), messages.encode_allocate_answer(allocation))
 
 
 def describe(engine: StorageEngine) -> bytes:
@@ -52,14 +80,14 @@ def describe(engine: StorageEngine) -> bytes:
                 "uri-extension": MAX_UEB,
                 "read-test-write-body": engine.settings.read_test_write_body_max,
             },
-            "features": {"canary": True},
+            "features": {extensions.CANARY: True, extensions.STORE: True},
             "versions": {"holdfast": __version__},
         }
     )
 
 
 def _upload_secret(request: Request) -> bytes:
-    values = request.all_headers(OWNER_HEADER.lower())
+    values = request.all_headers(extensions.OWNER_HEADER.lower())
     try:
         secret = base64.b64decode(values[0], validate=True) if len(values) == 1 else b""
     except (binascii.Error, ValueError):

@@ -52,7 +52,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class _Accepted:
+class Accepted:
     """What the blocking part of an allocation found and made."""
 
     complete: set[int] = field(default_factory=set)
@@ -85,7 +85,7 @@ class ImmutableIntake:
         lease: LeaseSecrets,
     ) -> Allocation:
         """See ``StorageService``. Raises ShareConflictError where the index holds mutable shares."""
-        _check_request(share_numbers, allocated_size, upload_secret)
+        check_request(share_numbers, allocated_size, upload_secret)
         granted = granted_lease(lease, BY_ALLOCATION, self._parts.clock())
         async with self._parts.locks.hold(index):
             ongoing = self._parts.uploads.of(index)
@@ -95,8 +95,8 @@ class ImmutableIntake:
                 await asyncio.wait(completing)
                 ongoing = self._parts.uploads.of(index)
             wanted = sorted(share_numbers - ongoing.keys())
-            make = partial(self._new_upload, index, allocated_size, upload_secret, granted)
-            found = await self._parts.workers.run(self._find_and_make, index, wanted, make)
+            make = partial(self.new_upload, index, allocated_size, upload_secret, granted)
+            found = await self._parts.workers.run(self.find_and_make, index, wanted, make)
             changes = found.adopted
             if found.complete:
                 changes.renew_all(index, granted)
@@ -120,16 +120,25 @@ class ImmutableIntake:
         made = {upload.number for upload in found.made}
         return Allocation(frozenset(found.complete), frozenset(made | resumed))
 
-    def _find_and_make(
-        self, index: StorageIndex, wanted: Sequence[int], make: partial[Upload | None]
-    ) -> _Accepted:
-        """Find the complete shares of ``index``, and make uploads of those missing while there is room."""
+    def find_and_make(
+        self,
+        index: StorageIndex,
+        wanted: Sequence[int],
+        make: partial[Upload | None],
+        *,
+        only_if_none: bool = False,
+    ) -> Accepted:
+        """Find the complete shares of ``index``, and make uploads of those missing while there is room.
+
+        Args:
+            only_if_none: make none if there is any complete share. Blocks.
+        """
         parts = self._parts
         parts.redo.retry(index)
         rows = parts.catalog.shares_of(index)
         if any(row.kind is Kind.MUTABLE for row in rows.values()):
             raise ShareConflictError("the index holds mutable shares")
-        accepted = _Accepted()
+        accepted = Accepted()
         lost: dict[int, int] = {}
         taken: set[int] = set()
         for number in rows.keys() | wanted:
@@ -148,6 +157,8 @@ class ImmutableIntake:
                     parts.admission.keep(0, backed=True, stored=found.size)
             else:
                 taken.add(number)
+        if only_if_none and accepted.complete:
+            return accepted
         try:
             for number in wanted:
                 if number not in accepted.complete and number not in taken:
@@ -157,11 +168,11 @@ class ImmutableIntake:
                     accepted.made.append(upload)
         except BaseException:
             for upload in accepted.made:
-                self._give_up_file(upload)
+                self.give_up_file(upload)
             raise
         return accepted
 
-    def _new_upload(
+    def new_upload(
         self,
         index: StorageIndex,
         size: int,
@@ -311,7 +322,7 @@ class ImmutableIntake:
     async def _finish(self, upload: Upload, part: Part | None) -> None:
         parts = self._parts
         try:
-            content = await parts.workers.run(self._prepare, upload, part)
+            content = await parts.workers.run(self.prepare, upload, part)
             changes = Changes()
             changes.put_share(
                 upload.index, upload.number, Kind.IMMUTABLE, upload.size, replaces=upload.replaces
@@ -339,7 +350,7 @@ class ImmutableIntake:
             assert completing is not None
             completing.set_result(None)
 
-    def _prepare(self, upload: Upload, part: Part | None) -> bytes | None:
+    def prepare(self, upload: Upload, part: Part | None) -> bytes | None:
         """Write the last part, look at the whole, and make it ready to be moved.
 
         Returns:
@@ -398,9 +409,9 @@ class ImmutableIntake:
         if upload.gone:
             return
         self._parts.uploads.remove(upload)
-        await self._parts.workers.run(self._give_up_file, upload)
+        await self._parts.workers.run(self.give_up_file, upload)
 
-    def _give_up_file(self, upload: Upload) -> None:
+    def give_up_file(self, upload: Upload) -> None:
         upload.gone = True
         self._parts.disk.remove(self._parts.directory.waiting(upload.name))
         self._parts.admission.release(upload.size, backed=upload.backed)
@@ -414,7 +425,7 @@ class ImmutableIntake:
                 await self.give_up(upload)
 
 
-def _check_request(share_numbers: frozenset[int], allocated_size: int, upload_secret: bytes) -> None:
+def check_request(share_numbers: frozenset[int], allocated_size: int, upload_secret: bytes) -> None:
     if len(share_numbers) > MAX_BUCKETS or any(not 0 <= number <= 255 for number in share_numbers):
         raise BadRequestError("share numbers go from 0 to 255")
     if not 1 <= allocated_size < 2**64:
