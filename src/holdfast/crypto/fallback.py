@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from holdfast.crypto.buffers import Buffer
 from holdfast.crypto.ctr import CtrCipher
-from holdfast.crypto.gf256 import multiples
+from holdfast.crypto.gf256 import SHARES_MAX, multiples
 from holdfast.crypto.hashing import HASH_SIZE, tagged_hash, tagged_pair_hash
 from holdfast.crypto.immutable_hashes import CRYPTTEXT_TAG, block_hash, crypttext_segment_hash
 from holdfast.crypto.netstring import netstring
@@ -27,9 +27,9 @@ def multiply(rows: bytes, sources: Sequence[Buffer], outputs: Sequence[WritableB
     """Fill each output with the sum of its row's coefficients times the sources."""
     inputs = [_readable(source) for source in sources]
     targets = [_writable(output) for output in outputs]
-    size = _common_size([*inputs, *targets])
-    if len(rows) != len(inputs) * len(targets):
+    if _output_count(rows, inputs) != len(targets):
         raise ValueError("rows has one coefficient per source and output")
+    size = _common_size([*inputs, *targets])
     for target, made in zip(targets, _products(rows, inputs, size), strict=True):
         target[:] = made
 
@@ -37,8 +37,7 @@ def multiply(rows: bytes, sources: Sequence[Buffer], outputs: Sequence[WritableB
 def products(rows: bytes, sources: Sequence[Buffer]) -> list[bytes]:
     """As ``multiply``, into new objects."""
     inputs = [_readable(source) for source in sources]
-    if not inputs or len(rows) % len(inputs):
-        raise ValueError("rows has one coefficient per source and output")
+    _output_count(rows, inputs)
     return list(_products(rows, inputs, _common_size(inputs)))
 
 
@@ -134,6 +133,15 @@ def _products(rows: bytes, inputs: Sequence[memoryview], size: int) -> Iterable[
             if coefficient:
                 total ^= int.from_bytes(source.translate(multiples(coefficient)), "little")
         yield total.to_bytes(size, "little")
+
+
+def _output_count(rows: bytes, inputs: Sequence[memoryview]) -> int:
+    if not 1 <= len(inputs) <= SHARES_MAX:
+        raise ValueError("there are 1 to 256 sources")
+    count, left = divmod(len(rows), len(inputs))
+    if left or count > SHARES_MAX:
+        raise ValueError("rows has one coefficient per source and output, of at most 256 outputs")
+    return count
 
 
 def _readable(data: Buffer) -> memoryview:
