@@ -316,12 +316,12 @@ def test_what_is_written_for_the_reference_is_read_back(record: ServerRecord) ->
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.just(NURL) | st.just(TUB_ID),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
+    max_leaves=3,
 )
 KEYS = ["nickname", "anonymous-storage-FURL", "anonymous-storage-NURLs", "permutation-seed-base32"]
 
 
-@given(st.dictionaries(st.text(max_size=5), st.dictionaries(st.sampled_from(KEYS), VALUES)))
+@given(st.dictionaries(st.text(max_size=5), st.dictionaries(st.sampled_from(KEYS), VALUES), max_size=2))
 def test_no_entry_spoils_the_list(announcements: dict[str, dict[str, object]]) -> None:
     servers = {"storage": {server_id: {"ann": ann} for server_id, ann in announcements.items()}}
     servers["storage"]["good one"] = tahoe()["storage"][SERVER_ID]
