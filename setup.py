@@ -10,7 +10,11 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-FLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"] if sys.platform != "win32" else ["/O2"]
+FLAGS = (
+    ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"]
+    if sys.platform != "win32"
+    else ["/O2", "/std:c11"]
+)
 
 setup(
     ext_modules=[
