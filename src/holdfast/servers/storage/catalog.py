@@ -177,9 +177,9 @@ STATEMENTS: dict[Step, Any] = {
     Step.PUT_SHARE: _put_share_or_resize,
     Step.PUT_LEASE: _put_lease_or_renew,
     Step.RENEW_ALL: _renew_all_or_add,
-    Step.PUT_REDO: insert(redo_table),
+    Step.PUT_REDO: insert(redo_table).values({c.name: bindparam(c.name) for c in redo_table.columns}),
 }
-ADD_TO_TOTALS = totals_table.update().values(
+ADD_TO_TOTALS: Any = totals_table.update().values(
     shares=totals_table.c.shares + bindparam("more_shares"),
     bytes=totals_table.c.bytes + bindparam("more_bytes"),
 )
@@ -324,7 +324,10 @@ _leases_of = select(
 
 def _open_engine(path: str, *, synchronise: bool) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}", poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": 30}
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        paramstyle="named",
+        connect_args={"check_same_thread": False, "timeout": 30},
     )
 
     @event.listens_for(engine, "connect")

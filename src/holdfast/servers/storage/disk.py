@@ -48,6 +48,21 @@ class Disk:
             raise
         return descriptor, allocated
 
+    def create_with(self, path: str, content: bytes) -> None:
+        """Create a small file that holds ``content``.
+
+        Raises:
+            OSError: among others ENOSPC, when there is no room; the file is then gone again.
+        """
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self.write(descriptor, content, 0)
+        except BaseException:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(descriptor)
+
     def write(self, descriptor: int, data: Buffer, offset: int) -> None:
         """Write all of ``data``."""
         count = os.pwrite(descriptor, data, offset)
@@ -90,6 +105,25 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def sync_everything(self, path: str) -> bool:
+        """Bring all that was written to the file system of ``path`` to stable storage.
+
+        Returns:
+            False if the system cannot do that; then files and directories are synchronised one by one.
+        """
+        if not self.synchronise:
+            return True
+        if _syncfs is None:
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _syncfs(descriptor) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
+        finally:
+            os.close(descriptor)
+        return True
 
     def make_directory(self, path: str) -> None:
         """Create a directory, and those above it, unless they exist."""
@@ -158,4 +192,14 @@ def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
     return lambda descriptor, mode, offset, size: int(function(descriptor, mode, offset, size))
 
 
+def _find_syncfs() -> Callable[[int], int] | None:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):  # not Linux
+        return None
+    function.argtypes = [ctypes.c_int]
+    return lambda descriptor: int(function(descriptor))
+
+
 _fallocate = _find_fallocate()
+_syncfs = _find_syncfs()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -58,6 +58,10 @@ class Accepted:
     complete: set[int] = field(default_factory=set)
     made: list[Upload] = field(default_factory=list)
     adopted: Changes = field(default_factory=Changes)
+
+
+MakeUpload = Callable[[int, int | None], Upload | None]
+"""Makes the upload of a share number; told the size of a lost share it replaces. None: there is no room."""
 
 
 class ImmutableIntake:
@@ -124,7 +128,7 @@ class ImmutableIntake:
         self,
         index: StorageIndex,
         wanted: Sequence[int],
-        make: partial[Upload | None],
+        make: MakeUpload,
         *,
         only_if_none: bool = False,
     ) -> Accepted:
@@ -361,7 +365,9 @@ class ImmutableIntake:
         try:
             if part is not None:
                 self._write_new(upload, descriptor, part.offset, part.data)
-            self._verify(upload, descriptor)
+            self.verify(
+                lambda at, count: os.pread(descriptor, count, IMMUTABLE_HEADER_SIZE + at), upload.size
+            )
             parts.disk.make_directory(parts.directory.index_directory(upload.index))
             size = IMMUTABLE_HEADER_SIZE + upload.size
             if not parts.disk.synchronise:
@@ -374,17 +380,21 @@ class ImmutableIntake:
             os.close(descriptor)
         return None
 
-    def _verify(self, upload: Upload, descriptor: int) -> None:
+    def verify(self, read: Callable[[int, int], bytes], size: int) -> None:
+        """Look at a finished share of ``size`` bytes, as far as the settings ask for that.
+
+        Raises:
+            NonsenseError: it contradicts itself.
+        """
         mode = self._parts.settings.verify_on_close
         if mode == "off":
             return
-
-        def read(offset: int, length: int) -> bytes:
-            length = max(0, min(length, upload.size - offset))
-            return os.pread(descriptor, length, IMMUTABLE_HEADER_SIZE + offset)
-
         try:
-            check_layout(read, upload.size, deep=mode == "deep")
+            check_layout(
+                lambda offset, length: read(offset, max(0, min(length, size - offset))),
+                size,
+                deep=mode == "deep",
+            )
         except CorruptShareError as error:
             raise NonsenseError(str(error)) from error
 

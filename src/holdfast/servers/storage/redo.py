@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 CONTENT_MAX = 64 * 1024  # bytes of a file that goes into its record
 SETTLE_AT = 256  # records that make settling worth while
+MANY = 8  # places that are synchronised faster all at once, with the rest of the file system
 PENDING_MAX = 4096  # records; beyond that, whoever adds one settles first
 
 _Place = tuple[StorageIndex, int]
@@ -160,6 +161,8 @@ class Redo:
 
 def synchronise_places(disk: Disk, directory: StorageDirectory, places: Sequence[_Place]) -> None:
     """Bring the files at ``places``, and the names that lead to them, to stable storage."""
+    if len(places) >= MANY and disk.sync_everything(directory.root):
+        return
     parents: dict[str, None] = {}
     for index, number in places:
         with suppress(FileNotFoundError):  # deleted

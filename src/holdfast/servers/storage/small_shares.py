@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from holdfast.formats.containers import new_immutable_header
 from holdfast.interfaces.storage import Allocation, LeaseSecrets
 from holdfast.interfaces.storage_errors import ShareConflictError
 from holdfast.interfaces.types import StorageIndex
-from holdfast.servers.storage.catalog import Changes, Kind
-from holdfast.servers.storage.disk import refusal_of
-from holdfast.servers.storage.immutable import Accepted, ImmutableIntake, NonsenseError, Part, check_request
+from holdfast.servers.storage.catalog import Changes, Kind, LeaseRow
+from holdfast.servers.storage.disk import NO_ROOM, refusal_of
+from holdfast.servers.storage.immutable import Accepted, ImmutableIntake, NonsenseError, check_request
 from holdfast.servers.storage.lease_terms import BY_ALLOCATION, granted_lease
 from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.uploads import Upload
@@ -54,28 +55,38 @@ class SmallShares:
         granted = granted_lease(lease, BY_ALLOCATION, parts.clock())
         await parts.redo.make_room()
         async with parts.locks.hold(index):
+            batch = _Batch(parts, index, shares, upload_secret, granted)
             wanted = sorted(shares.keys() - parts.uploads.of(index).keys())
-            make = partial(self._intake.new_upload, index, size, upload_secret, granted)
-            found, contents = await parts.workers.run(
-                self._take_in, index, wanted, make, shares, only_if_none
-            )
+            found = await parts.workers.run(self._take_in, batch, wanted, only_if_none)
             changes = found.adopted
             if found.complete:
                 changes.renew_all(index, granted)
             for upload in found.made:
                 changes.put_share(index, upload.number, Kind.IMMUTABLE, size, replaces=upload.replaces)
                 changes.put_lease(index, upload.number, granted)
-            moves = [(index, u.number, u.name, contents[u.number]) for u in found.made]
-            if moves:
+            if found.made:
+                moves = [(index, u.number, u.name, batch.contents[u.number]) for u in found.made]
                 parts.redo.promise(changes, Kind.IMMUTABLE, moves)
-            await self._commit(changes, found)
+            if changes.steps:
+                await self._commit(changes, found)
         return Allocation(frozenset(found.complete), frozenset(upload.number for upload in found.made))
 
-    async def _commit(self, changes: Changes, found: Accepted) -> None:
-        parts = self._parts
+    def _take_in(self, batch: _Batch, wanted: list[int], only_if_none: bool) -> Accepted:
+        """Find what is there, and write the files of what is not. Blocks."""
+        for number in wanted:
+            share = batch.shares[number]
+            try:
+                self._intake.verify(partial(_cut, share), len(share))
+            except NonsenseError as error:
+                raise ShareConflictError(f"share {number} is nonsense: {error}") from None
         try:
-            if changes.steps:
-                await parts.writer.commit(changes)
+            return self._intake.find_and_make(batch.index, wanted, batch.make, only_if_none=only_if_none)
+        except OSError as error:
+            raise refusal_of(error) from error
+
+    async def _commit(self, changes: Changes, found: Accepted) -> None:
+        try:
+            await self._parts.writer.commit(changes)
         except OSError as error:
             raise refusal_of(error) from error
         except BaseException:
@@ -84,30 +95,49 @@ class SmallShares:
             raise
         for upload in found.made:
             upload.gone = True
-            parts.admission.keep(
-                upload.size, backed=upload.backed, stored=upload.size - (upload.replaces or 0)
-            )
+            more = upload.size - (upload.replaces or 0)
+            self._parts.admission.keep(upload.size, backed=True, stored=more)
 
-    def _take_in(
+
+def _cut(share: bytes, offset: int, length: int) -> bytes:
+    return share[offset : offset + length]
+
+
+class _Batch:
+    """The shares of one request, and the files made of them."""
+
+    def __init__(
         self,
+        parts: StorageParts,
         index: StorageIndex,
-        wanted: list[int],
-        make: partial[Upload | None],
         shares: Mapping[int, bytes],
-        only_if_none: bool,
-    ) -> tuple[Accepted, dict[int, bytes | None]]:
-        """Find what is there, and write the files of what is not."""
-        found = self._intake.find_and_make(index, wanted, make, only_if_none=only_if_none)
-        contents: dict[int, bytes | None] = {}
+        upload_secret: bytes,
+        lease: LeaseRow,
+    ) -> None:
+        self._parts = parts
+        self.index = index
+        self.shares = shares
+        self._secret = upload_secret
+        self._lease = lease
+        self.contents: dict[int, bytes | None] = {}  # of the files, where they go into redo records
+
+    def make(self, number: int, replaces: int | None) -> Upload | None:
+        """Reserve room and write the file; None if there is no room. Blocks."""
+        parts, share = self._parts, self.shares[number]
+        size = len(share)
+        if not parts.admission.reserve(size):
+            return None
+        name = parts.new_name()
+        content = new_immutable_header(size) + share
         try:
-            for upload in found.made:
-                contents[upload.number] = self._intake.prepare(upload, Part(0, shares[upload.number]))
+            parts.disk.create_with(parts.directory.waiting(name), content)
         except BaseException as error:
-            for upload in found.made:
-                self._intake.give_up_file(upload)
-            if isinstance(error, NonsenseError):
-                raise ShareConflictError(f"the share is nonsense: {error}") from None
-            if isinstance(error, OSError):
-                raise refusal_of(error) from error
+            parts.admission.release(size, backed=False)
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                return None
             raise
-        return found, contents
+        parts.admission.backed(size)
+        self.contents[number] = content if parts.disk.synchronise else None
+        return Upload(
+            self.index, number, size, self._secret, self._lease, name, True, replaces, parts.clock()
+        )
