@@ -142,11 +142,24 @@ class FileDecoder:
 
     async def _batch(self, plan: Segmentation, segments: range) -> bytearray:
         """Fetch, prove and decode a batch; return a buffer that begins with its plaintext."""
+        out = self._buffer(len(segments) * plan.segment_size)
+        try:
+            await self._fill(plan, segments, memoryview(out))
+        except NotEnoughSharesError:
+            if len(segments) == 1:
+                raise
+            # One bad block made a share useless for the whole batch; block by block there may be enough.
+            for i, segment in enumerate(segments):
+                start = i * plan.segment_size
+                await self._fill(plan, range(segment, segment + 1), memoryview(out)[start:])
+        return out
+
+    async def _fill(self, plan: Segmentation, segments: range, out: memoryview) -> None:
+        """Fetch, prove and decode segments into ``out``, all from the same shares."""
         block_bytes = sum(plan.block_length(s) for s in (segments[0], segments[-1]))
         block_bytes += plan.block_size * (len(segments) - 2)
         if len(segments) == 1:
             block_bytes = plan.block_length(segments[0])
-        out = self._buffer(len(segments) * plan.segment_size)
 
         async def fetch(share: OpenShare) -> bytearray:
             await share.open()
@@ -156,15 +169,15 @@ class FileDecoder:
             return buffer
 
         async def settle(arrived: Mapping[Fetch, bytearray]) -> list[tuple[Fetch, Exception]]:
-            return await self._workers.run(len(out), self._decode_batch, plan, segments, arrived, out)
+            size = len(segments) * plan.segment_size
+            return await self._workers.run(size, self._decode_batch, plan, segments, arrived, out)
 
         arrived = await self._collect(segments.start, fetch, settle)
         self._buffers.extend(arrived.values())
         self.used.update({fetched.number: fetched.server for fetched in arrived})
-        return out
 
     def _decode_batch(
-        self, plan: Segmentation, segments: range, arrived: Mapping[Fetch, bytearray], out: bytearray
+        self, plan: Segmentation, segments: range, arrived: Mapping[Fetch, bytearray], out: memoryview
     ) -> list[tuple[Fetch, Exception]]:
         """Decode into ``out``; return the shares whose blocks are not the ones uploaded.
 
@@ -185,7 +198,7 @@ class FileDecoder:
                 numbers,
                 segment * plan.segment_size,
                 length,
-                memoryview(out)[start : start + length],
+                out[start : start + length],
             )
             for j, f in enumerate(fetches):
                 if block_hashes[32 * j : 32 * j + 32] != self._shares[f].block_hash(segment):

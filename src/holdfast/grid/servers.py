@@ -89,8 +89,10 @@ def http_services() -> ServiceMaker:
     context = pinning_ssl_context()
 
     def make(record: ServerRecord, on_contact: OnContact) -> ServerClient:
-        addresses = [Address(nurl.host, nurl.port) for nurl in record.nurls]
         first = record.nurls[0]
+        # An address with a permission of its own would need requests of its own.
+        alike = [nurl for nurl in record.nurls if nurl.swissnum == first.swissnum]
+        addresses = [Address(nurl.host, nurl.port) for nurl in alike]
         connections = ServerConnections(addresses, first.spki_hash, context)
         return HttpStorageServer(connections, first.swissnum, on_contact)
 
