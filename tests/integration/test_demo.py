@@ -63,21 +63,23 @@ def test_it_reads_a_file_back_from_the_three_servers_left_of_ten(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("moment", "number"),
+    ("moment", "delay_s", "number"),
     [
-        ("Starting", signal.SIGINT),
-        ("Storing", signal.SIGTERM),
-        ("Storing", signal.SIGHUP),
-        ("Reading", signal.SIGINT),
+        ("Starting", 0.3, signal.SIGINT),
+        ("Storing", 0.2, signal.SIGTERM),
+        ("Storing", 0.2, signal.SIGHUP),
+        ("Reading", 0.02, signal.SIGINT),
     ],
 )
-def test_an_interrupt_leaves_nothing(tmp_path: Path, moment: str, number: signal.Signals) -> None:
+def test_an_interrupt_leaves_nothing(
+    tmp_path: Path, moment: str, delay_s: float, number: signal.Signals
+) -> None:
     demo = start_demo(tmp_path)
     assert demo.stdout is not None
     for line in demo.stdout:
         if line.startswith(moment):
             break
-    time.sleep(0.3)
+    time.sleep(delay_s)
     demo.send_signal(number)
     _, stderr = demo.communicate(timeout=60)
     assert demo.returncode == 128 + number, stderr
