@@ -473,6 +473,16 @@ def test_a_bad_entry_of_the_list_is_named_and_the_others_are_used(
     assert re.search("server v0-.*no NURL that can be used", read.stderr)
 
 
+def test_a_list_of_servers_can_be_toml(grid: LocalGrid, cap: str, tmp_path: Path) -> None:
+    listed = yaml.safe_load((grid.client_directory / "private/servers.yaml").read_text())["storage"]
+    create_client_node(tmp_path / "client", EncodingSettings())
+    (tmp_path / "client/holdfast.toml").write_text("")
+    nurls = [(server, entry["ann"]["anonymous-storage-NURLs"]) for server, entry in listed.items()]
+    text = "".join(f'[[server]]\nid = "{server}"\nnurls = {json.dumps(urls)}\n' for server, urls in nurls)
+    (tmp_path / "client/private/servers.toml").write_text(text)
+    assert run_holdfast("get", cap, node=tmp_path / "client").stdout == DATA
+
+
 def test_nodes_that_are_none(cap: str, tmp_path: Path) -> None:
     check_refusal(run_holdfast("get", cap), 8, "--node DIR, or the environment variable HOLDFAST_NODE")
     check_refusal(run_holdfast("get", cap, "--node", tmp_path), 8, "neither a client node nor a local grid")
