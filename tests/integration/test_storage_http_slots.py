@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import cbor2
 import pytest
@@ -154,6 +155,7 @@ async def many_writes(bench: Bench) -> None:
 @case("M-20", "M-21", "M-22")
 async def malformed_vectors(bench: Bench) -> None:
     good = share([(0, 1, b"")], [(0, b"x")])
+    vectors: Any
     for vectors in (
         {"0": good},
         {-1: good},

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cbor2
 import pytest
@@ -89,11 +90,12 @@ async def allocate_as_far_as_there_is_room(bench: Bench) -> None:
 
 @case("A-07")
 async def allocate_without_room(bench: Bench) -> None:
-    for settings in (
+    choices: list[dict[str, Any]] = [
         {"capacity": 47},
         {"read_only": True, "capacity": None},
         {"read_only": False, "reserved_space": 2**62},
-    ):
+    ]
+    for settings in choices:
         await bench.restart(**settings)
         assert await bench.allocated({0}) == (set(), set())
 
@@ -101,7 +103,8 @@ async def allocate_without_room(bench: Bench) -> None:
 @case("A-08")
 async def allocate_renews_on_a_full_server(bench: Bench) -> None:
     await bench.store(0)
-    for position, settings in enumerate(({"read_only": True}, {"read_only": False, "capacity": 48})):
+    choices: list[dict[str, Any]] = [{"read_only": True}, {"read_only": False, "capacity": 48}]
+    for position, settings in enumerate(choices):
         await bench.restart(**settings)
         new = (("lease-renew-secret", bytes([position]) * 32), CANCEL, UPLOAD)
         assert await bench.allocated({0, 1}, secrets=new) == ({0}, set())
@@ -111,6 +114,7 @@ async def allocate_renews_on_a_full_server(bench: Bench) -> None:
 @case("A-09", "A-10", "A-11", "A-13", "A-14", "A-16", "A-17")
 async def allocate_malformed(bench: Bench) -> None:
     good = {"share-numbers": tagged({0}), "allocated-size": 48}
+    message: Any
     for message in (
         {**good, "share-numbers": [0]},
         {**good, "share-numbers": tagged(range(257))},

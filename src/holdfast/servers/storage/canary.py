@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.immutable import ImmutableIntake
@@ -27,7 +27,7 @@ class Canaries:
         self._alive: dict[_Owner, int] = {}
         self._deadlines: dict[_Owner, float] = {}
 
-    async def stream(self, index: StorageIndex, upload_secret: bytes) -> AsyncIterator[bytes]:
+    async def stream(self, index: StorageIndex, upload_secret: bytes) -> AsyncGenerator[bytes, None]:
         """Yield a byte at once, then one every ``canary_beat_s`` seconds, as long as the uploader listens.
 
         When the iterator is closed, the uploads of ``index`` under this secret that are still unfinished

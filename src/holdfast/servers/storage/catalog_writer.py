@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from holdfast.interfaces.storage_errors import NoSpaceError
 from holdfast.servers.storage.catalog import ADD_TO_TOTALS, STATEMENTS, Catalog, Changes, Step
 from holdfast.servers.storage.disk import Disk, refusal_of
 
 BATCH_MAX = 1000  # changes in one transaction
+
+
+class UnfinishedMoveError(Exception):
+    """A change is on stable storage, but its file is not in its place yet; that will be tried again."""
+
 
 _Waiting = tuple[Changes, "asyncio.Future[None]"]
 
@@ -45,6 +50,7 @@ class CatalogWriter:
 
         Raises:
             NoSpaceError: the file system has no room; nothing changed.
+            UnfinishedMoveError: the changes are made, but not all that was to come afterwards.
         """
         await self.submit(changes)
 
@@ -115,6 +121,10 @@ def _do(changes: Changes) -> Exception | None:
     try:
         if changes.afterwards is not None:
             changes.afterwards()
+    except OSError as error:
+        unfinished = UnfinishedMoveError(f"a file could not be put into its place: {error.strerror}")
+        unfinished.__cause__ = error
+        return unfinished
     except Exception as error:
         return error
     return None
@@ -131,7 +141,7 @@ def _answer(answers: list[tuple[asyncio.Future[None], Exception | None]]) -> Non
 
 
 def _as_refusal(error: Exception) -> Exception:
-    if isinstance(error, OperationalError) and "full" in str(error.orig):
+    if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
         refusal = NoSpaceError("the disk is full")
         refusal.__cause__ = error
         return refusal

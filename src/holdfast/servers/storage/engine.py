@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -215,7 +215,7 @@ class StorageEngine:
         """Store small shares whole; see ``SmallShares.store``."""
         return await self._small.store(index, shares, upload_secret, lease, only_if_none=only_if_none)
 
-    def canary(self, index: StorageIndex, upload_secret: bytes) -> AsyncIterator[bytes]:
+    def canary(self, index: StorageIndex, upload_secret: bytes) -> AsyncGenerator[bytes, None]:
         """Tie the uploads of ``index`` under this secret to the life of a stream; see ``Canaries.stream``."""
         return self._canaries.stream(index, upload_secret)
 
@@ -232,6 +232,7 @@ class StorageEngine:
 
     async def close(self) -> None:
         """Give up all uploads, settle, and let go of the directory."""
+        await self._parts.steadfast.close()
         await self._intake.close()
         await self._parts.redo.settle()
 

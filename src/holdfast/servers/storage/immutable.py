@@ -6,6 +6,7 @@ Source: docs/spec/storage-protocol.md, sections 8.1 to 8.3 and 13; docs/spec/sto
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,6 +27,7 @@ from holdfast.interfaces.storage_errors import (
 )
 from holdfast.interfaces.types import MAX_BUCKETS, Buffer, StorageIndex
 from holdfast.servers.storage.catalog import Changes, Kind, LeaseRow
+from holdfast.servers.storage.catalog_writer import UnfinishedMoveError
 from holdfast.servers.storage.disk import NO_ROOM, refusal_of
 from holdfast.servers.storage.lease_terms import BY_ALLOCATION, granted_lease
 from holdfast.servers.storage.parts import StorageParts
@@ -69,12 +71,9 @@ class ImmutableIntake:
 
     def __init__(self, parts: StorageParts) -> None:
         self._parts = parts
-        self._tasks: set[asyncio.Task[None]] = set()  # completions; they outlive a cancelled request
 
     async def close(self) -> None:
-        """Wait for running completions, then give up all uploads."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Give up all uploads. No request may be running."""
         for upload in self._parts.uploads:
             await self.give_up(upload)
 
@@ -91,6 +90,18 @@ class ImmutableIntake:
         """See ``StorageService``. Raises ShareConflictError where the index holds mutable shares."""
         check_request(share_numbers, allocated_size, upload_secret)
         granted = granted_lease(lease, BY_ALLOCATION, self._parts.clock())
+        return await self._parts.steadfast.run(
+            self._allocate(index, share_numbers, allocated_size, upload_secret, granted)
+        )
+
+    async def _allocate(
+        self,
+        index: StorageIndex,
+        share_numbers: frozenset[int],
+        allocated_size: int,
+        upload_secret: bytes,
+        granted: LeaseRow,
+    ) -> Allocation:
         async with self._parts.locks.hold(index):
             ongoing = self._parts.uploads.of(index)
             # What is about to be complete is looked up below.
@@ -119,7 +130,7 @@ class ImmutableIntake:
                 if number in share_numbers
                 and not upload.gone
                 and upload.size == allocated_size
-                and upload.secret == upload_secret
+                and hmac.compare_digest(upload.secret, upload_secret)
             }
         made = {upload.number for upload in found.made}
         return Allocation(frozenset(found.complete), frozenset(made | resumed))
@@ -318,10 +329,7 @@ class ImmutableIntake:
     async def _complete(self, upload: Upload, part: Part | None) -> None:
         """Write the last part, and turn the upload into a share. Goes on even if the request is cancelled."""
         upload.completing = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._finish(upload, part))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
+        await self._parts.steadfast.run(self._finish(upload, part))
 
     async def _finish(self, upload: Upload, part: Part | None) -> None:
         parts = self._parts
@@ -345,14 +353,20 @@ class ImmutableIntake:
                 # After a failed synchronisation nobody knows what the file holds.
                 await self.give_up(upload)
             raise refusal from error
+        except UnfinishedMoveError:
+            self._kept(upload)
+            raise
         else:
-            parts.uploads.remove(upload)
-            more = upload.size - (upload.replaces or 0)
-            parts.admission.keep(upload.size, backed=upload.backed, stored=more)
+            self._kept(upload)
         finally:
             completing, upload.completing = upload.completing, None
             assert completing is not None
             completing.set_result(None)
+
+    def _kept(self, upload: Upload) -> None:
+        self._parts.uploads.remove(upload)
+        more = upload.size - (upload.replaces or 0)
+        self._parts.admission.keep(upload.size, backed=upload.backed, stored=more)
 
     def prepare(self, upload: Upload, part: Part | None) -> bytes | None:
         """Write the last part, look at the whole, and make it ready to be moved.

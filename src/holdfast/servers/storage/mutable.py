@@ -25,6 +25,7 @@ from holdfast.interfaces.storage_errors import (
 )
 from holdfast.interfaces.types import MAX_BUCKETS, StorageIndex
 from holdfast.servers.storage.catalog import Changes, Kind, LeaseRow, ShareRow
+from holdfast.servers.storage.catalog_writer import UnfinishedMoveError
 from holdfast.servers.storage.disk import refusal_of
 from holdfast.servers.storage.lease_terms import BY_OTHERS, granted_lease
 from holdfast.servers.storage.parts import StorageParts
@@ -74,12 +75,24 @@ class MutableSlots:
             raise BadRequestError("share numbers go from 0 to 255")
         granted = granted_lease(lease, BY_OTHERS, self._parts.clock())
         await self._parts.redo.make_room()
+        return await self._parts.steadfast.run(
+            self._perform(index, write_enabler, granted, vectors, read_vector)
+        )
+
+    async def _perform(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseRow,
+        vectors: Mapping[int, ShareVectors],
+        read_vector: Sequence[tuple[int, int]],
+    ) -> ReadTestWriteResult:
         async with self._parts.locks.hold(index):
             if self._parts.uploads.of(index):
                 raise ShareConflictError("immutable shares of this index are being uploaded")
             try:
                 outcome = await self._parts.workers.run(
-                    self._prepare, index, write_enabler, granted, vectors, read_vector
+                    self._prepare, index, write_enabler, lease, vectors, read_vector
                 )
             except OSError as error:
                 raise refusal_of(error) from error
@@ -98,16 +111,14 @@ class MutableSlots:
             _check_enabler(slot, write_enabler)
 
     async def _commit(self, outcome: _Outcome, changes: Changes) -> None:
-        # Submitted without waiting for a cancelled caller: the accounts below must follow.
-        future = self._parts.writer.submit(changes)
         try:
-            await self._parts.workers.wait_for(future)
-        except NoSpaceError:
+            await self._parts.writer.commit(changes)
+        except UnfinishedMoveError:
+            self._parts.admission.keep(outcome.reserved, backed=False, stored=outcome.stored)
+            raise
+        except BaseException:
             self._parts.admission.release(outcome.reserved, backed=False)
             await self._parts.workers.run(self._remove, outcome.names)
-            raise
-        except Exception:
-            self._parts.admission.release(outcome.reserved, backed=False)
             raise
         self._parts.admission.keep(outcome.reserved, backed=False, stored=outcome.stored)
 

@@ -14,6 +14,7 @@ from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.index_locks import IndexLocks
 from holdfast.servers.storage.redo import Redo
 from holdfast.servers.storage.settings import StorageSettings
+from holdfast.servers.storage.steadfast import Steadfast
 from holdfast.servers.storage.uploads import Uploads
 from holdfast.servers.storage.workers import Workers
 
@@ -34,6 +35,7 @@ class StorageParts:
     admission: Admission
     locks: IndexLocks = field(default_factory=IndexLocks)
     uploads: Uploads = field(default_factory=Uploads)
+    steadfast: Steadfast = field(default_factory=Steadfast)
     _names: Iterator[int] = field(default_factory=itertools.count)
 
     def new_name(self) -> str:

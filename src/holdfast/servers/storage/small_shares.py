@@ -15,6 +15,7 @@ from holdfast.interfaces.storage import Allocation, LeaseSecrets
 from holdfast.interfaces.storage_errors import ShareConflictError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.catalog import Changes, Kind, LeaseRow
+from holdfast.servers.storage.catalog_writer import UnfinishedMoveError
 from holdfast.servers.storage.disk import NO_ROOM, refusal_of
 from holdfast.servers.storage.immutable import Accepted, ImmutableIntake, NonsenseError, check_request
 from holdfast.servers.storage.lease_terms import BY_ALLOCATION, granted_lease
@@ -54,9 +55,13 @@ class SmallShares:
         check_request(frozenset(shares), size, upload_secret)
         granted = granted_lease(lease, BY_ALLOCATION, parts.clock())
         await parts.redo.make_room()
+        batch = _Batch(parts, index, shares, upload_secret, granted)
+        return await parts.steadfast.run(self._store(batch, granted, size, only_if_none))
+
+    async def _store(self, batch: _Batch, granted: LeaseRow, size: int, only_if_none: bool) -> Allocation:
+        parts, index = self._parts, batch.index
         async with parts.locks.hold(index):
-            batch = _Batch(parts, index, shares, upload_secret, granted)
-            wanted = sorted(shares.keys() - parts.uploads.of(index).keys())
+            wanted = sorted(batch.shares.keys() - parts.uploads.of(index).keys())
             found = await parts.workers.run(self._take_in, batch, wanted, only_if_none)
             changes = found.adopted
             if found.complete:
@@ -87,12 +92,16 @@ class SmallShares:
     async def _commit(self, changes: Changes, found: Accepted) -> None:
         try:
             await self._parts.writer.commit(changes)
-        except OSError as error:
-            raise refusal_of(error) from error
+        except UnfinishedMoveError:
+            self._keep(found)
+            raise
         except BaseException:
             for upload in found.made:
                 await self._intake.give_up(upload)
             raise
+        self._keep(found)
+
+    def _keep(self, found: Accepted) -> None:
         for upload in found.made:
             upload.gone = True
             more = upload.size - (upload.replaces or 0)

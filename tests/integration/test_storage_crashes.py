@@ -1,0 +1,179 @@
+"""A storage server killed at every step of an operation keeps what it acknowledged, and of
+the rest all or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from holdfast.crypto import base32
+from holdfast.servers.storage.engine import StorageEngine, open_storage
+from holdfast.servers.storage.settings import StorageSettings
+from holdfast.testing.storage_crash import (
+    INDEX,
+    LARGE,
+    LEASE,
+    NEW_SLOT,
+    OLD_SLOT,
+    SECRET,
+    SEED,
+    SLOT,
+    SMALL,
+)
+
+AFTERMATHS = ("killed", "power cut", "killed again while recovering")
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is such a thing: only the process dies, not the machine."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        yield Path(directory)
+
+
+def run(directory: Path, what: str) -> None:
+    command = [sys.executable, "-m", "holdfast.testing.storage_crash", str(directory), what]
+    subprocess.run(command, check=True, timeout=100)
+
+
+def crashed(tmp_path: Path, scenario: str, aftermath: str) -> list[Path]:
+    """Return the directories of all runs, the last of which survived."""
+    run(tmp_path, scenario)
+    places = sorted(tmp_path.iterdir(), key=lambda place: int(place.name))
+    assert len(places) >= 2
+    if aftermath == "power cut":
+        for place in places:
+            lose_unsettled(place / "storage")
+    elif aftermath == "killed again while recovering":
+        run(tmp_path, "recover")
+    return places
+
+
+def lose_unsettled(storage: Path) -> None:
+    """Undo what a power cut may undo: moves of files, and contents, that were not synchronised."""
+    incoming = storage / "shares" / "incoming"
+    with closing(sqlite3.connect(storage / "holdfast" / "storage.db")) as catalog:
+        rows = catalog.execute(
+            "SELECT storage_index, number, name, content FROM redo ORDER BY serial"
+        ).fetchall()
+    for index, number, name, content in rows:
+        name_of_index = base32.encode(index)
+        place = storage / "shares" / name_of_index[:2] / name_of_index / str(number)
+        if content is not None:
+            if number % 2 and place.exists():
+                place.write_bytes(bytes(len(content)))
+            else:
+                place.unlink(missing_ok=True)
+        elif name and place.exists() and not (incoming / name).exists():
+            os.rename(place, incoming / name)
+
+
+def acknowledged(place: Path) -> list[str]:
+    return (place / "acknowledged").read_text().split()
+
+
+@asynccontextmanager
+async def reopened(place: Path) -> AsyncIterator[StorageEngine]:
+    """Open what a crash left behind; check that nothing is left over, and that the accounts are right."""
+    storage = place / "storage"
+    async with open_storage(storage, StorageSettings(), SEED) as engine:
+        assert engine.reserved_bytes == 0
+        assert list((storage / "shares" / "incoming").iterdir()) == []
+        yield engine
+    with closing(sqlite3.connect(storage / "holdfast" / "storage.db")) as catalog:
+        assert catalog.execute("SELECT count(*) FROM redo").fetchone() == (0,)
+        counted = catalog.execute("SELECT count(*), coalesce(sum(size), 0) FROM shares").fetchone()
+        assert catalog.execute("SELECT shares, bytes FROM totals").fetchone() == counted
+        rows = {
+            (base32.encode(i), str(n)) for i, n in catalog.execute("SELECT storage_index, number FROM shares")
+        }
+    files = {(f.parent.name, f.name) for f in (storage / "shares").glob("??/*/*")}
+    assert files == rows
+
+
+@pytest.mark.seed("S-045", "S-060")
+@pytest.mark.parametrize("aftermath", AFTERMATHS)
+@pytest.mark.parametrize(("scenario", "data"), [("upload-small", SMALL), ("upload-large", LARGE)])
+async def test_a_killed_upload_is_whole_or_gone(
+    tmp_path: Path, scenario: str, data: bytes, aftermath: str
+) -> None:
+    for place in crashed(tmp_path, scenario, aftermath):
+        promised = {int(number) for number in acknowledged(place)}
+        async with reopened(place) as engine:
+            listed = await engine.list_immutable(INDEX)
+            assert promised <= listed
+            for number in listed:
+                assert await engine.read_immutable(INDEX, number, 0, len(data) + 1) == data
+                assert len(await engine.leases(INDEX, number)) == 1
+            missing = frozenset({0, 1}) - listed
+            answer = await engine.allocate(INDEX, frozenset({0, 1}), len(data), SECRET, LEASE)
+            assert answer.allocated == missing
+            for number in missing:
+                await engine.write(INDEX, number, SECRET, 0, [data], len(data))
+                assert await engine.read_immutable(INDEX, number, 0, len(data)) == data
+
+
+@pytest.mark.parametrize("aftermath", AFTERMATHS)
+async def test_a_killed_abort_leaves_nothing(tmp_path: Path, aftermath: str) -> None:
+    for place in crashed(tmp_path, "abort", aftermath):
+        async with reopened(place) as engine:
+            assert await engine.list_immutable(INDEX) == frozenset()
+            assert engine.stored_bytes == 0
+
+
+@pytest.mark.parametrize("aftermath", AFTERMATHS)
+async def test_a_killed_change_of_a_slot_is_done_or_not(tmp_path: Path, aftermath: str) -> None:
+    outcomes = set()
+    for place in crashed(tmp_path, "slot", aftermath):
+        async with reopened(place) as engine:
+            numbers = sorted(await engine.list_mutable(SLOT))
+            slot = {number: await engine.read_mutable(SLOT, number, 0, 2**30) for number in numbers}
+            changed = 3 in slot
+            expected = dict(OLD_SLOT)
+            if changed:
+                expected = dict(NEW_SLOT)
+            assert slot == expected
+            assert changed or not acknowledged(place)
+            assert len(await engine.leases(SLOT, 0)) == 1 + changed
+            assert (await engine.leases(SLOT, 2) == []) == changed
+            outcomes.add(changed)
+    assert outcomes == {False, True}
+
+
+@pytest.mark.parametrize("aftermath", AFTERMATHS)
+async def test_of_many_changes_none_is_lost_or_mixed(tmp_path: Path, aftermath: str) -> None:
+    for place in crashed(tmp_path, "slot-often", aftermath):
+        async with reopened(place) as engine:
+            zero = await engine.read_mutable(SLOT, 0, 0, 8)
+            listed = await engine.list_mutable(SLOT)
+            done = acknowledged(place)
+            if zero == OLD_SLOT[0]:
+                assert not done
+                assert listed == OLD_SLOT.keys()
+                continue
+            position = int(zero)
+            assert position >= len(done) - 1
+            assert listed == ({0, 1, 2} if position % 2 else {0, 2})
+            if position % 2:
+                assert await engine.read_mutable(SLOT, 1, 0, 9) == b"%8d" % position
+
+
+@pytest.mark.parametrize("aftermath", AFTERMATHS[:1])
+async def test_a_killed_lease_is_on_all_shares_or_none(tmp_path: Path, aftermath: str) -> None:
+    for place in crashed(tmp_path, "lease", aftermath):
+        async with reopened(place) as engine:
+            counts = {len(await engine.leases(INDEX, number)) for number in (0, 1)}
+            assert counts == {2} if acknowledged(place) else counts in ({1}, {2})
