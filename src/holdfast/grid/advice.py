@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 
 ADVICE_TIMEOUT_S = 5.0
 PROBLEMS_MAX = 1000
+SUMMARY_MAX = 5
 
 
 class Problems:
@@ -45,6 +46,14 @@ class Problems:
     def all(self) -> tuple[ServerProblem, ...]:
         """Return what was noted, in order."""
         return tuple(self._seen.values())
+
+    def summary(self) -> str:
+        """Return what was noted as the end of a sentence, or nothing."""
+        seen = list(self._seen.values())
+        if not seen:
+            return ""
+        more = f"; and {len(seen) - SUMMARY_MAX} more" if len(seen) > SUMMARY_MAX else ""
+        return "; " + "; ".join(str(problem) for problem in seen[:SUMMARY_MAX]) + more
 
     async def deliver(self) -> None:
         """Wait until the servers have been told, for a few seconds at most."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from holdfast.caps import ImmutableReadCap, LiteralCap
-from holdfast.errors import CancelledTransferError, NoServersError, NoSharesError
+from holdfast.errors import CancelledTransferError, NoServersError, NoSharesError, NotEnoughSharesError
 from holdfast.formats.extension_block import packed_length
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_layout import ShareLayout
@@ -113,6 +113,10 @@ class Downloader:
                     done += len(piece)
                     run.progress(Progress("downloading", done, length))
             return DownloadResult(await run.target.finish(), length, problems.all(), used)
+        except NotEnoughSharesError as error:
+            raise type(error)(
+                f"{error}{problems.summary()}", found=error.found, needed=error.needed
+            ) from None
         finally:
             await problems.deliver()
 

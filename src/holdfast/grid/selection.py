@@ -163,11 +163,8 @@ class ServerSelection:
         text += (
             f" ({known} known, {len(self._order)} answered, {self._full} full or read-only, {failed} failed)"
         )
-        problems = self._problems.all()
-        if problems:
-            text += "; " + "; ".join(str(problem) for problem in problems[-3:])
         return UnhappyError(
-            text,
+            text + self._problems.summary(),
             servers=count,
             happiness=reached,
             shares_needed=self._needed,
