@@ -157,7 +157,7 @@ Outcome = tuple[bytes, bytes, bytes, bytes]
 def encode(module: Any, segment: Segment, key: bytes | None = KEY) -> Outcome:
     """The blocks of a segment, its two kinds of hashes, and the running hash when it is encoded twice."""
     encoder = module.SegmentEncoder(key, segment.k, segment.n)
-    out = bytearray(segment.n * segment.block_size)
+    out = bytearray(b"\xff" * (segment.n * segment.block_size))
     for _ in range(2):
         hashes = encoder.encode(segment.plaintext, segment.offset, segment.block_size, out)
     return bytes(out), *hashes, encoder.crypttext_hash()
