@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEPTH_MAX = 16
+ITEMS_MAX = 250_000  # of one message: each may cost a hundred times its bytes in memory
 ITEMS_MAX = 1 << 20  # an item may take one byte of a message, but takes far more in memory
 SET_TAG = 258
 
@@ -47,12 +48,16 @@ _SIMPLE = {20: False, 21: True, 22: None}
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._items = 0
         self.position = 0
         self._items = 0
 
     def item(self, depth: int, *, break_allowed: bool = False) -> object:
         if depth > DEPTH_MAX:
             raise MalformedCborError("nested too deep")
+        self._items += 1
+        if self._items > ITEMS_MAX:
+            raise MalformedCborError("too many items")
         self._count_item()
         first = self._take(1)[0]
         major, info = first >> 5, first & 31

@@ -1,13 +1,21 @@
-"""A real storage server inside the test: an engine on a directory, served over TLS."""
+"""A real storage server inside the test: an engine on a directory, served over TLS.
+
+``python -m holdfast.testing.storage_server DIRECTORY`` serves in a process of its own: it prints
+its port, and, when its standard input ends, the most memory it has used, in KiB.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import resource
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from holdfast.node.event_loop import loop_factory
 from holdfast.node.identity import create_identity, load_identity
 from holdfast.protocol.storage_calls import authorization_value, secret_header
 from holdfast.servers.storage.disk import Disk
@@ -118,3 +126,25 @@ class ServedStorage:
         """Return the header lines of a request."""
         lines = [("X-Tahoe-Authorization", secret_header(kind, secret)) for kind, secret in secrets]
         return [*([self.authorization] if authorized else []), *lines, *headers]
+
+
+async def _serve(directory: Path) -> None:
+    async with ServedStorage(directory, settings=StorageSettings(durability="os")) as server:
+        _tell(server.port)
+        await asyncio.to_thread(sys.stdin.read)
+        _tell(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _tell(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """See the module."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

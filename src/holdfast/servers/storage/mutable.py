@@ -33,7 +33,7 @@ from holdfast.servers.storage.redo import CONTENT_MAX
 from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, open_share
 from holdfast.servers.storage.slot_edit import SlotEdit, holds, plan_edit, write_container
 
-READ_ANSWER_MAX = 16 << 20  # bytes that one request may read
+READ_ANSWER_MAX = 8 << 20  # bytes that one request may read
 
 
 @dataclass(slots=True)
