@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,19 @@ async def open_storage_service(
         yield storage_handler(engine, identity.swissnum)
 
 
+@lru_cache(maxsize=1)
+def _say_if_slow() -> None:
+    """Say, once in the life of a process, that the native kernel could not be built here."""
+    import structlog
+
+    from holdfast.crypto.kernel import implementation
+
+    if implementation() == "python":
+        structlog.get_logger(__name__).warning(
+            "the native kernel is not there: encoding and decoding are about eight times slower"
+        )
+
+
 @asynccontextmanager
 async def _connect(
     node: str | os.PathLike[str] | None,
@@ -86,6 +100,7 @@ async def _connect(
     from holdfast.node.logs import log_through_the_standard_library
 
     log_through_the_standard_library()
+    _say_if_slow()
     records: Sequence[ServerRecord]
     problems: Sequence[str] = ()
     if isinstance(servers, str | os.PathLike):
