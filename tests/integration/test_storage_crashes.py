@@ -106,7 +106,9 @@ async def reopened(place: Path) -> AsyncIterator[StorageEngine]:
 
 @pytest.mark.seed("S-045", "S-060")
 @pytest.mark.parametrize("aftermath", AFTERMATHS)
-@pytest.mark.parametrize(("scenario", "data"), [("upload-small", SMALL), ("upload-large", LARGE)])
+@pytest.mark.parametrize(
+    ("scenario", "data"), [("upload-small", SMALL), ("upload-large", LARGE), ("store", SMALL)]
+)
 async def test_a_killed_upload_is_whole_or_gone(
     tmp_path: Path, scenario: str, data: bytes, aftermath: str
 ) -> None:

@@ -258,3 +258,18 @@ async def test_a_server_with_a_million_shares_starts_at_once(tmp_path: Path) -> 
         for n in range(100):
             await engine.list_immutable(StorageIndex((n * 2**96 // 3 + n).to_bytes(16, "big")))
         assert loop.time() - begin < 1
+
+
+async def test_a_damaged_catalog_stops_the_start_and_can_be_made_anew(tmp_path: Path) -> None:
+    async with open_storage(tmp_path, LAX, SEED) as engine:
+        await store(engine, 0, DATA)
+    catalog = tmp_path / "holdfast" / "storage.db"
+    catalog.write_bytes(b"no database at all " * 1000)
+    with pytest.raises(ConfigError, match="moved away"):
+        async with open_storage(tmp_path, LAX, SEED):
+            pass
+    catalog.unlink()
+
+    async with open_storage(tmp_path, LAX, SEED) as engine:
+        assert await engine.list_immutable(INDEX) == {0}
+        assert await engine.read_immutable(INDEX, 0, 0, 48) == DATA

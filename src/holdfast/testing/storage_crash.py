@@ -100,6 +100,12 @@ async def _upload_large(engine: StorageEngine, acknowledge: Acknowledge) -> None
     await engine.settle()
 
 
+async def _store(engine: StorageEngine, acknowledge: Acknowledge) -> None:
+    await engine.store(INDEX, {0: SMALL, 1: SMALL}, SECRET, LEASE, only_if_none=True)
+    acknowledge("0")
+    acknowledge("1")
+
+
 async def _abort(engine: StorageEngine, acknowledge: Acknowledge) -> None:
     await engine.allocate(INDEX, frozenset({0}), len(SMALL), SECRET, LEASE)
     await engine.write(INDEX, 0, SECRET, 0, [SMALL[:100]], 100)
@@ -137,6 +143,7 @@ async def _lease(engine: StorageEngine, acknowledge: Acknowledge) -> None:
 SCENARIOS: dict[str, tuple[Run, Run]] = {
     "upload-small": (_nothing, _upload_small),
     "upload-large": (_nothing, _upload_large),
+    "store": (_nothing, _store),
     "abort": (_nothing, _abort),
     "slot": (_make_slot, _change_slot),
     "slot-often": (_make_slot, _change_slot_often),

@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import AsyncGenerator
 
 from holdfast.interfaces.types import StorageIndex
-from holdfast.servers.storage.immutable import ImmutableIntake
 from holdfast.servers.storage.parts import StorageParts
+from holdfast.servers.storage.upload_ends import UploadEnds
 
 BEAT = b"."
 
@@ -21,9 +21,9 @@ _Owner = tuple[StorageIndex, bytes]  # with a hash of the upload secret
 class Canaries:
     """The open streams, and those that broke and may come back. Used on the event loop."""
 
-    def __init__(self, parts: StorageParts, intake: ImmutableIntake) -> None:
+    def __init__(self, parts: StorageParts, ends: UploadEnds) -> None:
         self._parts = parts
-        self._intake = intake
+        self._ends = ends
         self._alive: dict[_Owner, int] = {}
         self._deadlines: dict[_Owner, float] = {}
 
@@ -54,7 +54,7 @@ class Canaries:
             index, secret_hash = owner
             for upload in self._parts.uploads.of(index).values():
                 if _hash(upload.secret) == secret_hash and upload.completing is None:
-                    await self._intake.give_up(upload)
+                    await self._ends.give_up(upload)
 
 
 def _hash(secret: bytes) -> bytes:

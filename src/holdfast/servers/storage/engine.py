@@ -11,9 +11,11 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
 
 from holdfast import __version__
 from holdfast.crypto.lease_secrets import SERVER_SEED_SIZE
@@ -31,12 +33,13 @@ from holdfast.interfaces.types import Buffer, StorageIndex
 from holdfast.servers.storage.admission import Admission, free_space_of
 from holdfast.servers.storage.adoption import adopt_shares
 from holdfast.servers.storage.advisories import Advisories
+from holdfast.servers.storage.allocation import Allocations
 from holdfast.servers.storage.canary import Canaries
 from holdfast.servers.storage.catalog import Catalog, Changes, Kind, LeaseRow
 from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
-from holdfast.servers.storage.immutable import ImmutableIntake
+from holdfast.servers.storage.immutable import ImmutableWrites
 from holdfast.servers.storage.lease_terms import BY_OTHERS, granted_lease
 from holdfast.servers.storage.mutable import MutableSlots
 from holdfast.servers.storage.parts import StorageParts
@@ -44,6 +47,7 @@ from holdfast.servers.storage.redo import SETTLE_AT, Redo, recover
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, look_at, open_share
 from holdfast.servers.storage.small_shares import SmallShares
+from holdfast.servers.storage.upload_ends import UploadEnds
 from holdfast.servers.storage.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -58,11 +62,13 @@ class StorageEngine:
 
     def __init__(self, parts: StorageParts) -> None:
         self._parts = parts
-        self._intake = ImmutableIntake(parts)
-        self._small = SmallShares(parts, self._intake)
+        self._ends = UploadEnds(parts)
+        self._allocations = Allocations(parts, self._ends)
+        self._writes = ImmutableWrites(parts, self._ends)
+        self._small = SmallShares(parts, self._allocations, self._writes, self._ends)
         self._slots = MutableSlots(parts)
         self._advisories = Advisories(parts.directory.advisories, parts.settings)
-        self._canaries = Canaries(parts, self._intake)
+        self._canaries = Canaries(parts, self._ends)
         self._version: ServerVersion | None = None
         self._version_until = 0.0
 
@@ -101,7 +107,7 @@ class StorageEngine:
         upload_secret: bytes,
         lease: LeaseSecrets,
     ) -> Allocation:
-        return await self._intake.allocate(index, share_numbers, allocated_size, upload_secret, lease)
+        return await self._allocations.allocate(index, share_numbers, allocated_size, upload_secret, lease)
 
     async def write(
         self,
@@ -113,16 +119,18 @@ class StorageEngine:
         length: int,
         total: int | None = None,
     ) -> Sequence[ByteRange]:
-        return await self._intake.write(index, number, upload_secret, offset, data, length, total)
+        return await self._writes.write(index, number, upload_secret, offset, data, length, total)
 
     async def abort(self, index: StorageIndex, number: int, upload_secret: bytes) -> None:
-        await self._intake.abort(index, number, upload_secret)
+        await self._ends.abort(index, number, upload_secret)
 
     async def list_immutable(self, index: StorageIndex) -> frozenset[int]:
-        return await self._parts.workers.run(self._sound_shares, index, Kind.IMMUTABLE)
+        # Committed, but not acknowledged: not there yet.
+        ongoing = self._parts.uploads.of(index)
+        return await self._parts.workers.run(self._sound_shares, index, Kind.IMMUTABLE, ongoing)
 
     async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
-        return await self._parts.workers.run(self._sound_shares, index, Kind.MUTABLE)
+        return await self._parts.workers.run(self._sound_shares, index, Kind.MUTABLE, ())
 
     async def read_immutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
         return await self._parts.workers.run(self._read, index, number, Kind.IMMUTABLE, offset, length)
@@ -221,7 +229,7 @@ class StorageEngine:
 
     async def step(self) -> None:
         """Do what has become due: give up idle and orphaned uploads, settle what has piled up."""
-        await self._intake.give_up_idle()
+        await self._ends.give_up_idle()
         await self._canaries.give_up_orphans()
         if self._parts.redo.pending >= SETTLE_AT:
             await self._parts.redo.settle()
@@ -233,15 +241,17 @@ class StorageEngine:
     async def close(self) -> None:
         """Give up all uploads, settle, and let go of the directory."""
         await self._parts.steadfast.close()
-        await self._intake.close()
+        await self._ends.close()
         await self._parts.redo.settle()
 
     # -- blocking parts
 
-    def _sound_shares(self, index: StorageIndex, kind: Kind) -> frozenset[int]:
+    def _sound_shares(self, index: StorageIndex, kind: Kind, without: Container[int]) -> frozenset[int]:
         rows = self._parts.catalog.shares_of(index)
         return frozenset(
-            number for number, row in rows.items() if row.kind is kind and self._is_sound(index, number)
+            number
+            for number, row in rows.items()
+            if row.kind is kind and number not in without and self._is_sound(index, number)
         )
 
     def _is_sound(self, index: StorageIndex, number: int) -> bool:
@@ -353,7 +363,13 @@ def _the_only_user(places: StorageDirectory) -> Iterator[None]:
 @contextmanager
 def _open_catalog(places: StorageDirectory, disk: Disk) -> Iterator[Catalog]:
     """Open the catalog, and bring the files to what it says."""
-    catalog = Catalog(places.catalog, synchronise=disk.synchronise)
+    try:
+        catalog = Catalog(places.catalog, synchronise=disk.synchronise)
+    except DatabaseError as error:
+        raise ConfigError(
+            f"storage: {places.catalog} is damaged ({error.orig}); once it is moved away, the shares are "
+            "taken over as they lie in the directory, without the leases of the catalog"
+        ) from error
     try:
         repeated = recover(catalog, disk, places)
         if repeated:

@@ -14,21 +14,27 @@ from holdfast.formats.containers import new_immutable_header
 from holdfast.interfaces.storage import Allocation, LeaseSecrets
 from holdfast.interfaces.storage_errors import ShareConflictError
 from holdfast.interfaces.types import StorageIndex
+from holdfast.servers.storage.allocation import Accepted, Allocations, check_request
 from holdfast.servers.storage.catalog import Changes, Kind, LeaseRow
 from holdfast.servers.storage.catalog_writer import UnfinishedMoveError
 from holdfast.servers.storage.disk import NO_ROOM, refusal_of
-from holdfast.servers.storage.immutable import Accepted, ImmutableIntake, NonsenseError, check_request
+from holdfast.servers.storage.immutable import ImmutableWrites, NonsenseError
 from holdfast.servers.storage.lease_terms import BY_ALLOCATION, granted_lease
 from holdfast.servers.storage.parts import StorageParts
+from holdfast.servers.storage.upload_ends import UploadEnds
 from holdfast.servers.storage.uploads import Upload
 
 
 class SmallShares:
     """Stores shares that come whole, all of one length."""
 
-    def __init__(self, parts: StorageParts, intake: ImmutableIntake) -> None:
+    def __init__(
+        self, parts: StorageParts, allocations: Allocations, writes: ImmutableWrites, ends: UploadEnds
+    ) -> None:
         self._parts = parts
-        self._intake = intake
+        self._allocations = allocations
+        self._writes = writes
+        self._ends = ends
 
     async def store(
         self,
@@ -81,11 +87,11 @@ class SmallShares:
         for number in wanted:
             share = batch.shares[number]
             try:
-                self._intake.verify(partial(_cut, share), len(share))
+                self._writes.verify(partial(_cut, share), len(share))
             except NonsenseError as error:
                 raise ShareConflictError(f"share {number} is nonsense: {error}") from None
         try:
-            return self._intake.find_and_make(batch.index, wanted, batch.make, only_if_none=only_if_none)
+            return self._allocations.find_and_make(batch.index, wanted, batch.make, only_if_none=only_if_none)
         except OSError as error:
             raise refusal_of(error) from error
 
@@ -97,7 +103,7 @@ class SmallShares:
             raise
         except BaseException:
             for upload in found.made:
-                await self._intake.give_up(upload)
+                await self._ends.give_up(upload)
             raise
         self._keep(found)
 
