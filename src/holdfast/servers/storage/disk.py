@@ -66,8 +66,6 @@ class Disk:
     def write(self, descriptor: int, data: Buffer, offset: int) -> None:
         """Write all of ``data``."""
         count = os.pwrite(descriptor, data, offset)
-        if len(data) >= 200000:
-            os.posix_fadvise(descriptor, max(0, offset - (4 << 20)), len(data) + (4 << 20), os.POSIX_FADV_DONTNEED)
         if count < len(data):
             view = memoryview(data)
             while count < len(view):
