@@ -32,6 +32,8 @@ CBOR_HEADERS = (("Content-Type", CBOR),)
 DATA_HEADERS = (("Content-Type", "application/octet-stream"),)
 TEXT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"),)
 
+LARGE_WAITING_MAX = 16  # large messages being received, or waiting to be looked at
+
 Secrets = dict[str, bytes]
 _Call = Callable[["_Handler", Request, calls.Match, Secrets], Awaitable[Response]]
 
@@ -45,6 +47,7 @@ class _Handler:
     def __init__(self, engine: StorageEngine, swissnum: str) -> None:
         self._engine = engine
         self._authorization = _digest(calls.authorization_value(swissnum))
+        self._waiting = asyncio.Semaphore(LARGE_WAITING_MAX)
         self._large = asyncio.Lock()  # one large message is looked at at a time
 
     async def answer(self, request: Request) -> Response:
@@ -159,11 +162,13 @@ class _Handler:
     async def read_test_write(self, request: Request, match: calls.Match, secrets: Secrets) -> Response:
         limit = self._engine.settings.read_test_write_body_max
         scratch = self._engine.scratch_directory
-        async with received(request.body, limit, scratch) as body:
-            if len(body) <= IN_MEMORY_MAX:
-                return await self._read_test_write(body, _index(match), secrets, scratch)
-            async with self._large:
-                return await self._read_test_write(body, _index(match), secrets, scratch)
+        length = request.body.length
+        if length is not None and length <= IN_MEMORY_MAX:
+            return await self._read_test_write(
+                await request.body.read(limit), _index(match), secrets, scratch
+            )
+        async with self._waiting, received(request.body, limit, scratch) as body, self._large:
+            return await self._read_test_write(body, _index(match), secrets, scratch)
 
     async def _read_test_write(
         self, body: bytes, index: StorageIndex, secrets: Secrets, scratch: str

@@ -6,13 +6,16 @@ Source: docs/spec/storage-protocol.md, section 9.1.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import RawIOBase
 from typing import cast
 
 from holdfast.interfaces.storage_errors import BadRequestError
+from holdfast.servers.storage.disk import refusal_of
 from holdfast.wire.http import BodyTooLargeError, FileRange, RequestBody
 
 IN_MEMORY_MAX = 1 << 20  # bytes
@@ -20,23 +23,24 @@ IN_MEMORY_MAX = 1 << 20  # bytes
 
 @asynccontextmanager
 async def received(body: RequestBody, limit: int, directory: str) -> AsyncIterator[bytes]:
-    """Receive a whole body, and give it as something that can be sliced like ``bytes``.
+    """Receive a whole body into a file, and give it as something that can be sliced like ``bytes``.
 
     Raises:
         BodyTooLargeError: more than ``limit`` bytes.
+        NoSpaceError: it found no room to wait in.
     """
     if body.length is not None and body.length > limit:
         raise BodyTooLargeError
-    if body.length is not None and body.length <= IN_MEMORY_MAX:
-        yield await body.read(limit)
-        return
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
         size = 0
         async for piece in body.chunks():
             size += len(piece)
             if size > limit:
                 raise BodyTooLargeError
-            file.write(piece)
+            try:
+                await asyncio.to_thread(_write, file, piece)
+            except OSError as error:
+                raise refusal_of(error) from error
         yield cast("bytes", FileBytes(file.fileno(), size))
 
 
@@ -63,7 +67,10 @@ def to_send(message: bytes, directory: str) -> bytes | FileRange:
     if len(message) <= IN_MEMORY_MAX:
         return message
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        view = memoryview(message)
-        while view:
-            view = view[file.write(view) :]
+        _write(file, memoryview(message))
         return FileRange(os.dup(file.fileno()), 0, len(message))
+
+
+def _write(file: RawIOBase, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
