@@ -1,4 +1,6 @@
-"""The real tahoe-lafs, for the tests in this folder: its command, and one grid of it per session."""
+"""The real tahoe-lafs, for the tests in this folder: its command, and one grid of it per session,
+alone and beside one of Holdfast's.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.grid.settings import EncodingSettings
+from holdfast.node.local_grid import LocalGrid
+from holdfast.testing.mixed_grid import MixedGrid
 from holdfast.testing.tahoe_peer import ClientSettings, TahoeClient, TahoeGrid
 
 HERE = Path(__file__).resolve().parent
@@ -41,3 +46,21 @@ def tahoe_client(tahoe_grid: TahoeGrid) -> TahoeClient:
     """A client of the four servers, 2-of-4, happy with 4."""
     settings = ClientSettings(shares_needed=2, happiness=4, shares_total=4, convergence=bytes(range(32)))
     return tahoe_grid.start_client("client", settings)
+
+
+@pytest.fixture(scope="session")
+def holdfast_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
+    """Four servers of Holdfast, all running. A test that kills one starts it again."""
+    grid = LocalGrid(tmp_path_factory.mktemp("holdfast") / "grid", attached=True)
+    try:
+        grid.start(4, EncodingSettings(shares_needed=2, happiness=4, shares_total=4))
+        yield grid
+    finally:
+        if grid.exists:
+            grid.stop()
+
+
+@pytest.fixture(scope="session")
+def mixed_grid(tahoe_grid: TahoeGrid, holdfast_grid: LocalGrid) -> MixedGrid:
+    """The four servers of tahoe-lafs and the four of Holdfast."""
+    return MixedGrid(tahoe_grid, holdfast_grid)

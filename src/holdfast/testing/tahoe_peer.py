@@ -16,17 +16,18 @@ import http.client
 import json
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from holdfast.crypto import base32
 from holdfast.testing.tahoe_node import POLL_INTERVAL_S, TahoeNode, TahoeNodeError, free_port
 
 CONNECT_TIMEOUT_S = 60.0
@@ -47,11 +48,13 @@ class WebApiError(Exception):
 
     Attributes:
         status: the HTTP status.
+        text: the body.
     """
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text[:500]}")
         self.status = status
+        self.text = text
 
 
 class TahoeServer(TahoeNode):
@@ -119,6 +122,7 @@ class ClientSettings:
     happiness: int = 1
     shares_total: int = 10
     convergence: bytes | None = None  # the client makes its own if none is given
+    segment_size_max: int | None = None  # bytes, of immutable files; None: the client's default
 
 
 class TahoeClient(TahoeNode):
@@ -131,16 +135,22 @@ class TahoeClient(TahoeNode):
             f"[node]\nnickname = {directory.name}\nweb.port = tcp:0:interface=127.0.0.1\n"
             "tub.port = disabled\ntub.location = disabled\n"
             f"[client]\nshares.needed = {settings.shares_needed}\nshares.happy = {settings.happiness}\n"
-            f"shares.total = {settings.shares_total}\n[storage]\nenabled = false\n",
+            f"shares.total = {settings.shares_total}\n{_segment_size(settings)}"
+            "[storage]\nenabled = false\n",
         )
         if settings.convergence is not None:
-            secret = base64.b32encode(settings.convergence).decode().lower().rstrip("=")
+            secret = base32.encode(settings.convergence)
             (directory / "private/convergence").write_text(f"{secret}\n", encoding="ascii")
         self.use(servers)
 
     def use(self, servers: Servers) -> None:
         """Replace the list of servers, from the next start on."""
         (self.directory / "private/servers.yaml").write_text(servers_yaml(servers), encoding="utf-8")
+
+    @property
+    def lease_secret(self) -> bytes:
+        """The 32 bytes from which the secrets of its leases are made."""
+        return base32.decode(self._text("private/secret"))
 
     @property
     def web_address(self) -> tuple[str, int]:
@@ -151,8 +161,7 @@ class TahoeClient(TahoeNode):
 
     def connected_servers(self) -> list[str]:
         """Return the ids of the servers the client is connected to now."""
-        state = json.loads(self.request("GET", "/?t=json"))
-        return [row["nodeid"] for row in state["servers"] if row["connection_status"].lower() == "connected"]
+        return [row["nodeid"] for row in self._servers() if row["connection_status"].lower() == "connected"]
 
     def wait_until_connected(self, count: int) -> None:
         """Wait until the client is connected to at least ``count`` servers.
@@ -165,6 +174,28 @@ class TahoeClient(TahoeNode):
             if time.monotonic() > deadline:
                 raise TahoeNodeError(f"{self.directory.name}: connected to {connected} servers, not {count}")
             time.sleep(POLL_INTERVAL_S)
+
+    def wait_until_heard(self, server_ids: Iterable[str], *, space: bool | None = None) -> None:
+        """Wait until the client, which asks once a second, has heard from these servers after this call.
+
+        For a moment it goes on believing what was true before a server ended or came back.
+
+        Args:
+            space: that they have space, or have none; None: whatever they say.
+
+        Raises:
+            TahoeNodeError: it took longer than CONNECT_TIMEOUT_S.
+        """
+        missing, now = set(server_ids), time.time()
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while missing:
+            if time.monotonic() > deadline:
+                raise TahoeNodeError(f"{self.directory.name}: heard nothing from {', '.join(missing)}")
+            time.sleep(POLL_INTERVAL_S)
+            for row in self._servers():
+                fresh = row["connection_status"].lower() == "connected" and row["last_received_data"] > now
+                if fresh and space in (None, bool(row["available_space"])):
+                    missing.discard(row["nodeid"])
 
     def put(self, data: bytes | BinaryIO, *, size: int | None = None, mutable: str | None = None) -> str:
         """Upload a file and return its capability.
@@ -197,6 +228,14 @@ class TahoeClient(TahoeNode):
             if due:
                 raise WebApiError(response.status, f"the body ended {due} bytes too early")
 
+    def check(self, cap: str, *, verify: bool = False, add_lease: bool = False) -> dict[str, Any]:
+        """Have the client count, or ``verify``, the shares of a file; return its answer (web-api.md, 7.1)."""
+        flags = f"verify={verify}&add-lease={add_lease}".lower()
+        path = f"/uri/{urllib.parse.quote(cap, safe='')}?t=check&output=JSON&{flags}"
+        answer = json.loads(self.request("POST", path))
+        assert isinstance(answer, dict)
+        return answer
+
     def request(
         self, method: str, path: str, body: bytes | BinaryIO | None = None, *, size: int | None = None
     ) -> bytes:
@@ -218,9 +257,19 @@ class TahoeClient(TahoeNode):
                 raise WebApiError(response.status, content.decode(errors="replace"))
             return content
 
+    def _servers(self) -> list[dict[str, Any]]:
+        rows = json.loads(self.request("GET", "/?t=json"))["servers"]
+        assert isinstance(rows, list)
+        return rows
+
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self.web_address
         return http.client.HTTPConnection(host, port, timeout=REQUEST_TIMEOUT_S, blocksize=BLOCK_SIZE)
+
+
+def _segment_size(settings: ClientSettings) -> str:
+    name = "shares._max_immutable_segment_size_for_testing"
+    return "" if settings.segment_size_max is None else f"{name} = {settings.segment_size_max}\n"
 
 
 class TahoeGrid:

@@ -1,0 +1,78 @@
+"""The shares of immutable files as servers hold them on disk, those of tahoe-lafs and of Holdfast alike.
+
+Source: docs/spec/storage-disk.md, sections 2, 3 and 6.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.crypto import base32
+from holdfast.formats.containers import IMMUTABLE_HEADER_SIZE, StoredLease, leases, parse_container
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShare:
+    """One share in the directory of one server."""
+
+    node: Path  # directory of the server
+    storage_index: str  # base32, 26 characters
+    number: int
+
+    @property
+    def path(self) -> Path:
+        return self.node / "storage/shares" / self.storage_index[:2] / self.storage_index / str(self.number)
+
+    @property
+    def data(self) -> bytes:
+        """What a client stored: the file without the server's header and leases."""
+        content = self.path.read_bytes()
+        container = parse_container(content, len(content))
+        return content[IMMUTABLE_HEADER_SIZE : IMMUTABLE_HEADER_SIZE + container.size]
+
+    def leases(self) -> list[StoredLease]:
+        """Return the leases in the file, and those that Holdfast keeps beside it."""
+        content = self.path.read_bytes()
+        container = parse_container(content, len(content))
+        inside = leases(container, lambda offset, length: content[offset : offset + length])
+        return [*inside, *self._leases_beside()]
+
+    def flip(self, offset: int) -> None:
+        """Change the byte at ``offset`` of what the client stored."""
+        with open(self.path, "r+b") as file:
+            file.seek(IMMUTABLE_HEADER_SIZE + offset)
+            (byte,) = file.read(1)
+            file.seek(IMMUTABLE_HEADER_SIZE + offset)
+            file.write(bytes([byte ^ 0xFF]))
+
+    def advice(self) -> list[str]:
+        """Return the reasons of all advice on corruption that the server has received about this share."""
+        name = f"*--{self.storage_index}-{self.number}*"
+        files = sorted((self.node / "storage/corruption-advisories").glob(name))
+        return [path.read_text(encoding="utf-8").partition("\n\n")[2].strip() for path in files]
+
+    def _leases_beside(self) -> list[StoredLease]:
+        catalog = self.node / "storage/holdfast/storage.db"
+        if not catalog.exists():
+            return []
+        with closing(sqlite3.connect(f"{catalog.as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute(
+                "SELECT renew_hash, cancel_hash, owner, expiry FROM leases"
+                " WHERE storage_index = ? AND number = ?",
+                (base32.decode(self.storage_index), self.number),
+            ).fetchall()
+        return [StoredLease(*row) for row in rows]
+
+
+def stored_shares(nodes: Iterable[Path], storage_index: str) -> list[StoredShare]:
+    """Return the complete shares of one file on all these servers, in order of their numbers."""
+    shares = []
+    for node in nodes:
+        folder = node / "storage/shares" / storage_index[:2] / storage_index
+        for path in folder.glob("*"):
+            shares.append(StoredShare(node, storage_index, int(path.name)))
+    return sorted(shares, key=lambda share: (share.number, share.node))
