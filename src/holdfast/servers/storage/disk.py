@@ -17,6 +17,8 @@ from holdfast.interfaces.storage_errors import NoSpaceError
 from holdfast.interfaces.types import Buffer
 
 COPY_PIECE = 1 << 20  # bytes
+BEHIND_MIN = 128 * 1024  # bytes; less is not worth a hint
+BEHIND = 4 << 20  # bytes of earlier pieces that may have reached the disk meanwhile
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV})
 
@@ -70,6 +72,18 @@ class Disk:
             view = memoryview(data)
             while count < len(view):
                 count += os.pwrite(descriptor, view[count:], offset + count)
+
+    def write_behind(self, descriptor: int, data: Buffer, offset: int) -> None:
+        """Write a large piece of a file that is written from front to back and synchronised at its end.
+
+        The system begins at once to bring it to the disk, and lets go of what is there already. So
+        synchronising has little left to do, and the memory that holds the file's pages stays small and warm:
+        touching fresh memory costs more than all the rest of receiving a share.
+        """
+        self.write(descriptor, data, offset)
+        if self.synchronise and len(data) >= BEHIND_MIN and hasattr(os, "posix_fadvise"):
+            start = max(0, offset - BEHIND)
+            os.posix_fadvise(descriptor, start, offset + len(data) - start, os.POSIX_FADV_DONTNEED)
 
     def truncate(self, descriptor: int, size: int) -> None:
         """Set the length of a file; new bytes read as zero."""

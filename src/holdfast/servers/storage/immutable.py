@@ -152,7 +152,7 @@ class ImmutableWrites:
                 raise ShareConflictError("other bytes were written there before")
         for gap in upload.written.missing(offset, end):
             piece = view[gap.begin - offset : gap.end - offset]
-            self._parts.disk.write(descriptor, piece, IMMUTABLE_HEADER_SIZE + gap.begin)
+            self._parts.disk.write_behind(descriptor, piece, IMMUTABLE_HEADER_SIZE + gap.begin)
 
     # -- completion
 
