@@ -137,6 +137,9 @@ class FileDecoder:
                 for _, task in window:
                     task.cancel()
                 await asyncio.gather(*(task for _, task in window), return_exceptions=True)
+                # What is here is held by nobody: fetches that were given up took theirs with them.
+                while self._buffers:
+                    self._memory.stock.give_back(self._buffers.pop())
 
     # -- one batch
 
@@ -289,7 +292,7 @@ class FileDecoder:
             if size <= len(buffer) <= 2 * size + 4096:
                 return self._buffers.pop(i)
         del self._buffers[64:]
-        return bytearray(size)
+        return self._memory.stock.take(size)
 
     def _forget_before(self, segment: int) -> None:
         assert self.proofs.crypttext is not None

@@ -20,16 +20,16 @@ from holdfast.formats.extension_block import ExtensionBlock, packed_length
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_hash_chain import chain_order
 from holdfast.formats.share_layout import ShareLayout
-from holdfast.grid.memory import MemoryBudget
+from holdfast.grid.memory import BufferStock, MemoryBudget
 from holdfast.grid.sources import Plaintext
 from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage import BucketWriter
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import HASH_SIZE, Hash
 
-BATCH_SHARES_MAX = 14 << 20  # bytes of shares in one batch
-BATCH_PLAINTEXT_MAX = 4 << 20
-BATCHES_IN_FLIGHT = 3
+BATCH_SHARES_MAX = 20 << 20  # bytes of shares in one batch
+BATCH_PLAINTEXT_MAX = 6 << 20
+BATCHES_IN_FLIGHT = 2  # one is encoded while the other is on the wire
 STALL_S = 5.0  # a shareholder this far behind all others is given up, if it can be spared
 
 LostShareholder = Callable[[int, Exception], None]
@@ -41,10 +41,11 @@ CanSpare = Callable[[int], bool]
 class _Batch:
     """Buffers of a few segments: their plaintext, and the blocks of all shares of each."""
 
-    def __init__(self, segments_max: int, plan: Segmentation) -> None:
-        self.plaintext = bytearray(segments_max * plan.segment_size)
+    def __init__(self, segments_max: int, plan: Segmentation, stock: BufferStock) -> None:
+        self.plaintext = stock.take(segments_max * plan.segment_size)
         size = plan.shares_total * plan.block_size
-        self.blocks = [memoryview(bytearray(size)) for _ in range(segments_max)]
+        self.buffers = [stock.take(size) for _ in range(segments_max)]
+        self.blocks = [memoryview(buffer) for buffer in self.buffers]
         self.segments = range(0)
         self.pending: set[int] = set()  # shareholders that have not delivered it yet
         self.done = asyncio.Event()
@@ -144,7 +145,9 @@ class FileEncoder:
         depth = min(BATCHES_IN_FLIGHT, batch_count)
         batch_bytes = per_batch * (plan.segment_size + plan.shares_total * plan.block_size)
         async with self._memory.hold(depth * batch_bytes):
-            free = [_Batch(per_batch, plan) for _ in range(depth)]
+            stock = self._memory.stock
+            batches = [_Batch(per_batch, plan, stock) for _ in range(depth)]
+            free = list(batches)
             in_flight: list[_Batch] = []
             for first in range(0, plan.segment_count, per_batch):
                 if not free:
@@ -164,6 +167,9 @@ class FileEncoder:
                 self._on_progress(min(batch.segments.stop * plan.segment_size, plan.size))
             while in_flight:
                 await self._oldest_done(in_flight, tasks)
+            for batch in batches:
+                for buffer in (batch.plaintext, *batch.buffers):
+                    stock.give_back(buffer)
 
     def _segments_per_batch(self) -> int:
         plan = self._plan

@@ -8,6 +8,31 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
+class BufferStock:
+    """Buffers that were used, for those who need one of the same size: fresh memory costs its first touch."""
+
+    def __init__(self, total: int) -> None:
+        self._total = self._left = total
+        self._idle: dict[int, list[bytearray]] = {}
+
+    def take(self, size: int) -> bytearray:
+        """Return a buffer of exactly ``size`` bytes, with whatever in it."""
+        idle = self._idle.get(size)
+        if not idle:
+            return bytearray(size)
+        self._left += size
+        return idle.pop()
+
+    def give_back(self, buffer: bytearray) -> None:
+        """Keep ``buffer`` for later, if there is room for it. Nobody may use it any more."""
+        if len(buffer) > self._left:
+            self._idle.clear()
+            self._left = self._total
+        if len(buffer) <= self._left:
+            self._left -= len(buffer)
+            self._idle.setdefault(len(buffer), []).append(buffer)
+
+
 class MemoryBudget:
     """Bytes that transfers may hold at once. Requests are served in the order they come.
 
@@ -17,6 +42,7 @@ class MemoryBudget:
     def __init__(self, total: int) -> None:
         self._total = total
         self._used = 0
+        self.stock = BufferStock(total // 2)
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def acquire(self, size: int) -> None:

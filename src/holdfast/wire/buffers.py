@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-BUFFER_SIZE = 512 * 1024  # bytes
+BUFFER_SIZE = 2048 * 1024  # bytes; about what a client sends at once of a share
 
 
 class BufferPool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -22,13 +23,15 @@ from holdfast.wire.server_connection import ServerConnection
 
 log = logging.getLogger(__name__)
 
+RECEIVE_BUFFER = 2 << 20  # bytes the system may hold of what a peer has sent
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
     """What one listening port spends on its peers. Times in seconds."""
 
     connections_max: int = 1000
-    buffers_max: int = 96  # of wire.buffers.BUFFER_SIZE each: 48 MiB
+    buffers_max: int = 24  # of wire.buffers.BUFFER_SIZE each: 48 MiB
     handshake_s: float = 15
     head_s: float = 30  # from the first byte of a request to the end of its head
     idle_s: float = 75  # between requests; longer than the 60 s after which 1.20's clients let go
@@ -91,6 +94,8 @@ async def serve(
         ssl_shutdown_timeout=1,
         backlog=512,
     )
+    # Fewer and larger pieces: each wakes the process.
+    listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     server.port = listener.sockets[0].getsockname()[1]
     watcher = loop.create_task(server.watch_deadlines())
     try:
