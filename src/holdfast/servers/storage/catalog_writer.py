@@ -10,6 +10,7 @@ import queue
 import sqlite3
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,7 +26,9 @@ class UnfinishedMoveError(Exception):
     """A change is on stable storage, but its file is not in its place yet; that will be tried again."""
 
 
-_Waiting = tuple[Changes, "asyncio.Future[None]"]
+MakeChanges = Callable[[], Changes]
+_Ready = tuple[Changes, "asyncio.Future[None]"]
+_Waiting = tuple[Changes | MakeChanges, "asyncio.Future[None]"]
 
 
 class CatalogWriter:
@@ -54,8 +57,12 @@ class CatalogWriter:
         """
         await self.submit(changes)
 
-    def submit(self, changes: Changes) -> asyncio.Future[None]:
-        """Have ``changes`` committed; the future tells when they are. Do not cancel it."""
+    def submit(self, changes: Changes | MakeChanges) -> asyncio.Future[None]:
+        """Have ``changes`` committed; the future tells when they are. Do not cancel it.
+
+        A function is called by the thread that commits, right before, and returns the changes. What it
+        raises becomes the outcome, and nothing is committed of it.
+        """
         future = self._loop.create_future()
         self._waiting.put((changes, future))
         return future
@@ -77,12 +84,25 @@ class CatalogWriter:
                     break
                 item = self._waiting.get()
             closing = item is None
-            if batch:
-                self._commit_batch(connection, batch)
+            if ready := self._made(batch):
+                self._commit_batch(connection, ready)
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
         connection.close()
 
-    def _commit_batch(self, connection: Connection, batch: list[_Waiting]) -> None:
+    def _made(self, items: list[_Waiting]) -> list[_Ready]:
+        """Have the changes made that are still to be made; answer those that cannot be."""
+        ready: list[_Ready] = []
+        failed: list[tuple[asyncio.Future[None], Exception | None]] = []
+        for changes, future in items:
+            try:
+                ready.append((changes if isinstance(changes, Changes) else changes(), future))
+            except Exception as error:
+                failed.append((future, error))
+        if failed:
+            self._loop.call_soon_threadsafe(_answer, failed)
+        return ready
+
+    def _commit_batch(self, connection: Connection, batch: list[_Ready]) -> None:
         outcomes: list[Exception | None]
         try:
             self._transact(connection, [changes for changes, _ in batch])

@@ -65,22 +65,40 @@ class SmallShares:
         return await parts.steadfast.run(self._store(batch, granted, size, only_if_none))
 
     async def _store(self, batch: _Batch, granted: LeaseRow, size: int, only_if_none: bool) -> Allocation:
-        parts, index = self._parts, batch.index
-        async with parts.locks.hold(index):
-            wanted = sorted(batch.shares.keys() - parts.uploads.of(index).keys())
-            found = await parts.workers.run(self._take_in, batch, wanted, only_if_none)
-            changes = found.adopted
-            if found.complete:
-                changes.renew_all(index, granted)
-            for upload in found.made:
-                changes.put_share(index, upload.number, Kind.IMMUTABLE, size, replaces=upload.replaces)
-                changes.put_lease(index, upload.number, granted)
-            if found.made:
-                moves = [(index, u.number, u.name, batch.contents[u.number]) for u in found.made]
-                parts.redo.promise(changes, Kind.IMMUTABLE, moves)
-            if changes.steps:
-                await self._commit(changes, found)
+        parts = self._parts
+        found = Accepted()
+
+        def make_changes() -> Changes:
+            nonlocal found
+            found = self._take_in(batch, wanted, only_if_none)
+            return self._changes(batch, found, granted, size)
+
+        async with parts.locks.hold(batch.index):
+            wanted = sorted(batch.shares.keys() - parts.uploads.of(batch.index).keys())
+            try:
+                # Files are made by the thread that commits: changing threads would cost more than they do.
+                await parts.writer.submit(make_changes)
+            except UnfinishedMoveError:
+                self._keep(found)
+                raise
+            except BaseException:
+                for upload in found.made:
+                    await self._ends.give_up(upload)
+                raise
+            self._keep(found)
         return Allocation(frozenset(found.complete), frozenset(upload.number for upload in found.made))
+
+    def _changes(self, batch: _Batch, found: Accepted, granted: LeaseRow, size: int) -> Changes:
+        changes, index = found.adopted, batch.index
+        if found.complete:
+            changes.renew_all(index, granted)
+        for upload in found.made:
+            changes.put_share(index, upload.number, Kind.IMMUTABLE, size, replaces=upload.replaces)
+            changes.put_lease(index, upload.number, granted)
+        if found.made:
+            moves = [(index, u.number, u.name, batch.contents[u.number]) for u in found.made]
+            self._parts.redo.promise(changes, Kind.IMMUTABLE, moves)
+        return changes
 
     def _take_in(self, batch: _Batch, wanted: list[int], only_if_none: bool) -> Accepted:
         """Find what is there, and write the files of what is not. Blocks."""
@@ -94,18 +112,6 @@ class SmallShares:
             return self._allocations.find_and_make(batch.index, wanted, batch.make, only_if_none=only_if_none)
         except OSError as error:
             raise refusal_of(error) from error
-
-    async def _commit(self, changes: Changes, found: Accepted) -> None:
-        try:
-            await self._parts.writer.commit(changes)
-        except UnfinishedMoveError:
-            self._keep(found)
-            raise
-        except BaseException:
-            for upload in found.made:
-                await self._ends.give_up(upload)
-            raise
-        self._keep(found)
 
     def _keep(self, found: Accepted) -> None:
         for upload in found.made:
