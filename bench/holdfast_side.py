@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from holdfast.testing.peak_memory import peak_memory
 
 MB = 1_000_000
 SERVERS = 10
@@ -153,7 +154,7 @@ async def measure(node: Path, directory: Path, repeats: int, gigabyte: bool) -> 
         if gigabyte:
             figures["put_1GB"], figures["get_1GB"], uri = await measure_large(grid, directory, 1000 * MB, 1)
             figures["first_4KiB"] = await measure_heads(grid, uri)
-    figures["client_memory"] = figure(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB", [])
+    figures["client_memory"] = figure(peak_memory() / 1024, "MiB", [])
     return figures
 
 
@@ -170,12 +171,12 @@ async def measure_sparse(node: Path, directory: Path, size: int) -> dict[str, An
         began = time.perf_counter()
         uri = str(await grid.upload(FileNameSource(path)))
         put_s = time.perf_counter() - began
-        up = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        up = peak_memory() / 1024
         began = time.perf_counter()
         if (await grid.download(uri, DiscardTarget())).value != size:
             raise RuntimeError("the download is short")
         get_s = time.perf_counter() - began
-    both = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    both = peak_memory() / 1024
     path.unlink()
     return figure(both, "MiB", [put_s, get_s], upload_peak=up)
 

@@ -36,7 +36,7 @@ async def main():
     async with holdfast.connect(sys.argv[1]) as grid:
         encoding = EncodingSettings(convergence_secret=None if sys.argv[3] == "random" else b"s" * 32)
         def show(progress):
-            if progress.stage == "uploading" and progress.done > 9_000_000:
+            if progress.stage == "uploading" and progress.done > 35_000_000:
                 print("under way", flush=True)
         await grid.upload(holdfast.FileNameSource(sys.argv[2]), encoding, progress=show)
 asyncio.run(main())
@@ -84,6 +84,11 @@ def pid_of(local: LocalGrid, name: str) -> int:
 def unfinished(local: LocalGrid, name: str) -> list[str]:
     """Return the files of uploads in progress on a server."""
     return os.listdir(local.directory / name / "storage/shares/incoming")
+
+
+def all_unfinished(local: LocalGrid) -> set[tuple[str, str]]:
+    """Return the uploads in progress on all servers. One that hung keeps what it had for a while."""
+    return {(name, file) for name in local.names for file in unfinished(local, name)}
 
 
 def once(threshold: int, action: Callable[[], None]) -> Callable[[Progress], None]:
@@ -250,7 +255,7 @@ async def test_a_killed_client_resumes_and_sends_only_what_is_missing(
         result = await grid.upload(FileNameSource(path), encoding)
         sent = bytes_written(local) - before
         assert result.happiness == 10
-        assert sent < 60_000_000 * 10 / 3 - 20_000_000
+        assert sent < 60_000_000 * 10 / 3 - 60_000_000
         download = await grid.download(result.uri, FileTarget(tmp_path / "copy"))
         assert download.value.read_bytes() == path.read_bytes()
 
@@ -261,16 +266,17 @@ async def test_a_killed_client_with_a_random_key_leaves_nothing_behind(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(60_000_000))
+    before = all_unfinished(local)
     await upload_in_child(local, path, "random")
 
-    assert any(unfinished(local, name) for name in local.names)
+    assert all_unfinished(local) > before
     async with asyncio.timeout(45):
-        while any(unfinished(local, name) for name in local.names):
+        while all_unfinished(local) > before:
             await asyncio.sleep(0.5)
 
 
 async def test_a_cancelled_upload_leaves_nothing_on_the_servers(local: LocalGrid, grid: Grid) -> None:
-    task: asyncio.Task[UploadResult] | None = None
+    before = all_unfinished(local)
     started = asyncio.Event()
 
     def show(progress: Progress) -> None:
@@ -282,7 +288,7 @@ async def test_a_cancelled_upload_leaves_nothing_on_the_servers(local: LocalGrid
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [name for name in local.names if unfinished(local, name)] == []
+    assert all_unfinished(local) == before
 
 
 async def test_servers_that_come_back_are_used_again(local: LocalGrid, grid: Grid, data: bytes) -> None:

@@ -142,10 +142,10 @@ class ServerSelection:
 
     async def give_back(self, number: int) -> None:
         """Give back one allocation that will not be completed."""
-        server = self.selection.writing.pop(number, None)
-        if server is not None:
+        holders = [self._servers[s] for s, numbers in self._allocated.items() if number in numbers]
+        for server in holders:
             self._allocated[server.id].discard(number)
-            await self._give_back([(server, number)])
+        await self._give_back([(server, number) for server in holders])
 
     def unhappy(self, sharemap: Mapping[int, set[str]]) -> UnhappyError:
         """Return the error that says what was needed and what was found (grid.md, section 9.1)."""

@@ -36,6 +36,7 @@ from holdfast.interfaces.types import Hash, StorageIndex
 from holdfast.planning.happiness import happiness
 
 LITERAL_SIZE_MAX = 55  # bytes
+GIVE_BACK_S = 2.0
 CANARY_SIZE_MIN = 4 << 20  # bytes
 
 
@@ -134,6 +135,7 @@ class _Upload:
         self._workers = uploader._workers
         self._memory = uploader._memory
         self._progress = progress
+        self._giving_back: list[asyncio.Task[None]] = []
         self._selecting = self._server_selection()
         self._selection = self._selecting.selection
 
@@ -160,6 +162,7 @@ class _Upload:
             pushed = sorted(selection.writing)
             for number in pushed:
                 self._selecting.completed(number)
+            await self._finish_giving_back()
         except BaseException:
             await asyncio.shield(self._selecting.abort())
             raise
@@ -231,6 +234,13 @@ class _Upload:
         encoder.set_shareholders(writers)
         return await encoder.start()
 
+    async def _finish_giving_back(self) -> None:
+        """Wait a moment for the servers whose shares were given up to hear of it. Those that hang do not."""
+        if self._giving_back:
+            _, late = await asyncio.wait(self._giving_back, timeout=GIVE_BACK_S)
+            for task in late:
+                task.cancel()
+
     def _canary_holders(self) -> list[tuple[KnownServer, bytes]]:
         """Return the servers that are to notice if this client dies, with this upload's secrets.
 
@@ -250,6 +260,7 @@ class _Upload:
         server = self._selection.writing[number]
         self._problems.note(server, error, number)
         spare = self._can_spare(number)
+        self._giving_back.append(asyncio.create_task(self._selecting.give_back(number)))
         self._selection.writing.pop(number)
         if not spare:
             raise self._selecting.unhappy(self._selection.sharemap())

@@ -7,7 +7,6 @@ its port, and, when its standard input ends, the most memory it has used, in KiB
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -22,6 +21,7 @@ from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
 from holdfast.servers.storage.handler import storage_handler
 from holdfast.servers.storage.settings import StorageSettings
+from holdfast.testing.peak_memory import peak_memory
 from holdfast.testing.raw_https import RawAnswer, RawConnection
 from holdfast.wire.server import serve, server_ssl_context
 
@@ -132,7 +132,7 @@ async def _serve(directory: Path) -> None:
     async with ServedStorage(directory, settings=StorageSettings(durability="os")) as server:
         _tell(server.port)
         await asyncio.to_thread(sys.stdin.read)
-        _tell(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        _tell(peak_memory())
 
 
 def _tell(number: int) -> None:

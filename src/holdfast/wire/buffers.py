@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-BUFFER_SIZE = 2048 * 1024  # bytes; about what a client sends at once of a share
+BUFFER_SIZE = 1536 * 1024  # bytes; about what a client sends at once of a share
+
+IDLE_MAX = 4  # buffers kept for the next body; what a burst needed beyond that goes back to the system
 
 
 class BufferPool:
@@ -27,7 +29,10 @@ class BufferPool:
 
     def give_back(self, buffer: bytearray) -> None:
         """Return ``buffer`` to the stock and wake one of those who found none."""
-        self._idle.append(buffer)
+        if len(self._idle) < IDLE_MAX:
+            self._idle.append(buffer)
+        else:
+            self._left += 1
         if self._waiting:
             self._waiting.popleft()()
 

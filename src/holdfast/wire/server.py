@@ -31,7 +31,7 @@ class ServerLimits:
     """What one listening port spends on its peers. Times in seconds."""
 
     connections_max: int = 1000
-    buffers_max: int = 24  # of wire.buffers.BUFFER_SIZE each: 48 MiB
+    buffers_max: int = 20  # of wire.buffers.BUFFER_SIZE each: 30 MiB
     handshake_s: float = 15
     head_s: float = 30  # from the first byte of a request to the end of its head
     idle_s: float = 75  # between requests; longer than the 60 s after which 1.20's clients let go
