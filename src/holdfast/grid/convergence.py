@@ -12,7 +12,8 @@ from holdfast.grid.progress import Progress, ProgressCallback
 from holdfast.grid.sources import Plaintext
 from holdfast.grid.workers import Workers
 
-PIECE = 4 << 20  # bytes
+STEP = 8 << 20  # bytes between two reports of progress
+PIECE = 256 << 10  # bytes read at once: they stay in the processor's cache until they are hashed
 KEY_SIZE = 16
 
 
@@ -26,16 +27,18 @@ async def convergent_key_of(
     """Read the whole source and return its key, 16 bytes. Raises InputError and SourceChangedError."""
     tag = convergence_tag(plan.shares_needed, plan.shares_total, plan.segment_size, secret)
     hasher = TaggedHasher(tag, KEY_SIZE)
-    buffer = bytearray(min(PIECE, plan.size))
+    buffer = memoryview(bytearray(min(PIECE, plan.size)))
 
     def step(offset: int) -> int:
-        piece = memoryview(buffer)[: min(PIECE, plan.size - offset)]
-        source.read_into(offset, piece)
-        hasher.update(piece)
-        return len(piece)
+        end = min(offset + STEP, plan.size)
+        for start in range(offset, end, PIECE):
+            piece = buffer[: min(PIECE, end - start)]
+            source.read_into(start, piece)
+            hasher.update(piece)
+        return end - offset
 
     offset = 0
     while offset < plan.size:
-        offset += await workers.run(len(buffer), step, offset)
+        offset += await workers.run(min(STEP, plan.size), step, offset)
         progress(Progress("hashing", offset, plan.size))
     return hasher.digest()

@@ -183,12 +183,13 @@ class FileEncoder:
         start = batch.segments.start * plan.segment_size
         end = min(batch.segments.stop * plan.segment_size, plan.size)
         plaintext = memoryview(batch.plaintext)[: end - start]
-        source.read_into(start, plaintext)
         for i, segment in enumerate(batch.segments):
             offset = segment * plan.segment_size
             size, block_size = plan.segment_length(segment), plan.block_length(segment)
+            piece = plaintext[offset - start : offset - start + size]
+            source.read_into(offset, piece)  # just before it is needed, while it is in the processor's cache
             segment_hash, block_hashes = self._segments.encode(
-                plaintext[offset - start : offset - start + size],
+                piece,
                 offset,
                 block_size,
                 batch.blocks[i][: plan.shares_total * block_size],
