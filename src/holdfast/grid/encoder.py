@@ -27,8 +27,8 @@ from holdfast.interfaces.storage import BucketWriter
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import HASH_SIZE, Hash
 
-BATCH_SHARES_MAX = 20 << 20  # bytes of shares in one batch
-BATCH_PLAINTEXT_MAX = 6 << 20
+BATCH_SHARES_MAX = 28 << 20  # bytes of shares in one batch
+BATCH_PLAINTEXT_MAX = 8 << 20
 BATCHES_IN_FLIGHT = 2  # one is encoded while the other is on the wire
 STALL_S = 5.0  # a shareholder this far behind all others is given up, if it can be spared
 
