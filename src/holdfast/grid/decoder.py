@@ -10,9 +10,11 @@ Source: docs/spec/seed-map.md, section M; docs/spec/immutable.md, sections 11 to
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from contextlib import aclosing
+from typing import Generic, Protocol, Self, TypeVar
 
 from holdfast.crypto.kernel import SegmentDecoder
 from holdfast.errors import (
@@ -47,6 +49,14 @@ OnProblem = Callable[[str, int, Exception], None]
 """Told which shareholder's share failed, and how."""
 
 
+class Sink(Protocol):
+    """Where a decoder writes to: a file, or anything with these two methods, which may be coroutines."""
+
+    def write(self, data: memoryview, /) -> object: ...
+
+    def close(self) -> object: ...
+
+
 class FileDecoder:
     """Implements ``interfaces.transfer.Decoder`` for a range of one file."""
 
@@ -70,6 +80,7 @@ class FileDecoder:
         self.proofs = FileProofs(identity)
         self._plan = FetchPlan(identity.shares_needed)
         self._shares: dict[Fetch, OpenShare] = {}
+        self._outfile: Sink | None = None
         self._segments = SegmentDecoder(key, identity.shares_needed)
         self._buffers: list[bytearray] = []
         self._finding = asyncio.Lock()
@@ -89,6 +100,25 @@ class FileDecoder:
         for number, readers in shareholders.items():
             for i, reader in enumerate(readers if isinstance(readers, Sequence) else [readers]):
                 self.add_shareholder(f"holder {number}/{i}", number, reader, i)
+
+    def setup(self, outfile: Sink) -> None:
+        """Take where ``start`` writes to. Its methods may be coroutines."""
+        self._outfile = outfile
+
+    async def start(self) -> Self:
+        """Write the whole file, in order, and close the sink. Returns this decoder.
+
+        Raises:
+            RuntimeError: ``setup`` or the shareholders are missing.
+            Others as ``open``; the sink is then not closed, and got proven bytes only.
+        """
+        if self._outfile is None or not self._shares:
+            raise RuntimeError("setup and set_shareholders come before start")
+        async with aclosing(self.read(0, self._identity.size)) as pieces:
+            async for piece in pieces:
+                await _done(self._outfile.write(piece))
+        await _done(self._outfile.close())
+        return self
 
     async def open(self) -> Segmentation:
         """Open as many shares as are needed, and return the sizes of the file.
@@ -351,6 +381,11 @@ class _Running(Generic[T]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _done(result: object) -> None:
+    if inspect.isawaitable(result):
+        await result
 
 
 async def _accept(_: Mapping[Fetch, None]) -> list[tuple[Fetch, Exception]]:
