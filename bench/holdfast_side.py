@@ -144,7 +144,7 @@ async def measure(node: Path, directory: Path, repeats: int, gigabyte: bool) -> 
 
     figures: dict[str, Any] = {}
     async with holdfast.connect(node) as grid:
-        await measure_large(grid, directory, MB, 1)  # connections and buffers are warm in both
+        await measure_large(grid, directory, 100 * MB, 1)  # connections and memory are warm afterwards
         figures["put_100MB"], figures["get_100MB"], _ = await measure_large(
             grid, directory, 100 * MB, repeats
         )

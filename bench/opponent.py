@@ -133,7 +133,7 @@ def measure_client(
     client: TahoeClient, directory: Path, *, repeats: int, gigabyte: bool
 ) -> dict[str, Figure]:
     """Run every job on a client that is connected to its servers."""
-    client.put(os.urandom(SMALL_SIZE))  # connections are open and code is loaded afterwards
+    measure_large(client, directory, 100 * MB, 1)  # connections are open and memory is warm afterwards
     figures = {}
     figures["put_100MB"], figures["get_100MB"], caps = measure_large(client, directory, 100 * MB, repeats)
     figures["put_small_1"], figures["get_small_1"] = measure_small(client, 1)

@@ -48,12 +48,14 @@ class Problems:
         return tuple(self._seen.values())
 
     def summary(self) -> str:
-        """Return what was noted as the end of a sentence, or nothing."""
-        seen = list(self._seen.values())
-        if not seen:
-            return ""
-        more = f"; and {len(seen) - SUMMARY_MAX} more" if len(seen) > SUMMARY_MAX else ""
-        return "; " + "; ".join(str(problem) for problem in seen[:SUMMARY_MAX]) + more
+        """Return what was noted as the end of a sentence, or nothing; servers with one problem together."""
+        names: dict[str, list[str]] = {}
+        for problem in self._seen.values():
+            share = "" if problem.share is None else f" (share {problem.share})"
+            names.setdefault(problem.what, []).append(f"{problem.nickname}{share}")
+        parts = [f"{', '.join(servers)}: {what}" for what, servers in list(names.items())[:SUMMARY_MAX]]
+        more = ["and other problems"] if len(names) > SUMMARY_MAX else []
+        return "".join(f"; {part}" for part in parts + more)
 
     async def deliver(self) -> None:
         """Wait until the servers have been told, for a few seconds at most."""

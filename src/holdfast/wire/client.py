@@ -8,6 +8,7 @@ Source: docs/spec/storage-protocol.md, sections 3.3 and 4; docs/spec/grid.md, se
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -187,10 +188,9 @@ class ServerConnections:
             )
         except ssl.SSLError as error:
             raise ConnectionError(f"TLS failed: {error.reason}") from error
-        except ConnectionError:
-            raise
         except OSError as error:
-            raise ConnectionError(error.strerror or str(error)) from error
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
+            raise ConnectionError(reason) from error
         try:
             check_pin(connection.peer_certificate(), self._pinned)
         except WrongKeyError:
