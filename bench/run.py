@@ -30,13 +30,13 @@ BEGIN, END = "<!-- figures of make bench: begin -->", "<!-- figures of make benc
 
 JOBS = {
     "put_100MB": ("store a file of 100 MB", 5.0),
-    "get_100MB": ("read it back", 7.0),
+    "get_100MB": ("read a file of 100 MB", 7.0),
     "put_1GB": ("store a file of 1 GB", 5.0),
-    "get_1GB": ("read it back", 7.0),
+    "get_1GB": ("read a file of 1 GB", 7.0),
     "put_small_1": ("store 200 files of 20 KB, one after another", 15.0),
-    "put_small_8": ("the same, 8 at a time", 15.0),
-    "get_small_1": ("read them back, one after another", 0.0),
-    "get_small_8": ("the same, 8 at a time", 0.0),
+    "put_small_8": ("store 200 files of 20 KB, 8 at a time", 15.0),
+    "get_small_1": ("read 200 files of 20 KB, one after another", 0.0),
+    "get_small_8": ("read 200 files of 20 KB, 8 at a time", 0.0),
     "first_4KiB": ("first 4 KiB of the 1 GB file", 5.0),
 }
 """What each figure is called, and the least ratio that is wanted (0: none was set)."""
@@ -130,38 +130,45 @@ def write_readme(text: str) -> None:
         readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="leave out 1 GB and the sparse 10 GB; write nothing"
-    )
-    arguments = parser.parse_args()
-    repeats = 1 if arguments.quick else 3
+def measure(*, quick: bool) -> dict[str, Any]:
+    """Measure everything, and return it with a description of the machine."""
+    repeats = 1 if quick else 3
     with tempfile.TemporaryDirectory(prefix="bench-", dir=os.environ.get("BENCH_DIR")) as directory:
         print("measuring tahoe-lafs ...", file=sys.stderr, flush=True)
         (Path(directory) / "tahoe").mkdir()
-        theirs = measure_opponent(Path(directory) / "tahoe", repeats=repeats, gigabyte=not arguments.quick)
+        theirs = measure_opponent(Path(directory) / "tahoe", repeats=repeats, gigabyte=not quick)
         print("measuring Holdfast ...", file=sys.stderr, flush=True)
         (Path(directory) / "holdfast").mkdir()
         ours = measure_holdfast(
             Path(directory) / "holdfast",
             repeats=repeats,
-            gigabyte=not arguments.quick,
-            sparse_size=0 if arguments.quick else SPARSE_SIZE,
+            gigabyte=not quick,
+            sparse_size=0 if quick else SPARSE_SIZE,
         )
         print("measuring the kernel ...", file=sys.stderr, flush=True)
-        results = {
+        return {
             "machine": machine(),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "opponent": theirs,
             "holdfast": ours,
             "kernel": kernel.run(),
         }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out 1 GB and the sparse 10 GB; write nothing"
+    )
+    parser.add_argument("--show", action="store_true", help="measure nothing: show the last results again")
+    arguments = parser.parse_args()
+    stored = RESULTS / "results.json"
+    results = json.loads(stored.read_text()) if arguments.show else measure(quick=arguments.quick)
     text = table(results)
     print(text)
     if not arguments.quick:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        stored.write_text(json.dumps(results, indent=1) + "\n")
         (RESULTS / "results.md").write_text(text + "\n")
         draw(results, RESULTS / "ratios.png")
         write_readme(text)
