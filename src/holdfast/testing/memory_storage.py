@@ -20,11 +20,13 @@ from holdfast.interfaces.storage import (
 )
 from holdfast.interfaces.storage_errors import (
     BadRangeError,
+    BadRequestError,
     NoSuchShareError,
+    ShareCompleteError,
     ShareConflictError,
     WrongSecretError,
 )
-from holdfast.interfaces.types import Buffer, StorageIndex
+from holdfast.interfaces.types import MAX_BUCKETS, Buffer, StorageIndex
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ class MemoryStorage:
         lease: LeaseSecrets,
     ) -> Allocation:
         await self._enter("allocate")
+        if allocated_size < 1 or any(not 0 <= number < MAX_BUCKETS for number in share_numbers):
+            raise BadRequestError("a share number or a size out of bounds")
         have = self._numbers(index)
         if have:
             self.leases.setdefault(index, set()).add(lease.renew)
@@ -150,7 +154,7 @@ class MemoryStorage:
             raise WrongSecretError("wrong upload secret")
         pieces = data if isinstance(data, Sequence) else [bytes(piece) async for piece in data]
         content = b"".join(bytes(piece) for piece in pieces)
-        if offset + length > len(upload.data):
+        if offset + length > len(upload.data) or total not in (None, len(upload.data)):
             raise BadRangeError("beyond the share")
         for i, value in enumerate(content) if any(upload.written[offset : offset + length]) else ():
             if upload.written[offset + i] and upload.data[offset + i] != value:
@@ -165,9 +169,13 @@ class MemoryStorage:
 
     async def abort(self, index: StorageIndex, number: int, upload_secret: bytes) -> None:
         await self._enter("abort")
-        upload = self._uploads.pop((index, number), None)
+        upload = self._uploads.get((index, number))
         if upload is None:
-            raise NoSuchShareError("no such upload")
+            complete = (index, number) in self.shares
+            raise ShareCompleteError("complete") if complete else NoSuchShareError("no such upload")
+        if upload.secret != upload_secret:
+            raise WrongSecretError("wrong upload secret")
+        del self._uploads[index, number]
         self.space += len(upload.data)
 
     async def list_immutable(self, index: StorageIndex) -> frozenset[int]:
@@ -203,6 +211,8 @@ class MemoryStorage:
 
     async def advise_corrupt_immutable(self, index: StorageIndex, number: int, reason: str) -> None:
         await self._enter("advise_corrupt_immutable")
+        if (index, number) not in self.shares:
+            raise NoSuchShareError("no such share")
         self.advice.append((number, reason))
 
     async def read_test_write(
