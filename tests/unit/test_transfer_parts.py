@@ -18,10 +18,12 @@ from holdfast.crypto import immutable_hashes
 from holdfast.errors import (
     CancelledTransferError,
     CorruptShareError,
+    HoldfastError,
     InputError,
     NoServersError,
     NotEnoughSharesError,
     SourceChangedError,
+    UnhappyError,
 )
 from holdfast.formats.extension_block import packed_length
 from holdfast.formats.segmentation import Segmentation
@@ -33,6 +35,7 @@ from holdfast.grid.decoder import FileDecoder
 from holdfast.grid.encoder import FileEncoder
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.open_share import FileIdentity
+from holdfast.grid.progress import Progress
 from holdfast.grid.remote_buckets import RemoteStorageServer
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, StreamSource, open_source
@@ -41,7 +44,7 @@ from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage_errors import ShareConflictError
 from holdfast.interfaces.types import Hash, StorageIndex
 from holdfast.testing.memory_grid import CONVERGENCE, memory_grid
-from holdfast.testing.memory_storage import MemoryStorage
+from holdfast.testing.memory_storage import Faults, MemoryStorage
 
 INDEX = StorageIndex(b"i" * 16)
 KEY = b"k" * 16
@@ -515,6 +518,34 @@ async def test_a_file_that_changes_while_it_is_read_is_not_stored(tmp_path: Path
                 FileNameSource(path), progress=lambda p: alter() if p.done < 20_000_000 else None
             )
         assert all(not store.shares and store.uploads == [] for store in grid.stores.values())
+
+
+async def test_what_a_broken_attempt_left_is_trusted_only_if_the_file_was_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    content = os.urandom(30_000_000)
+    path.write_bytes(content)
+    async with memory_grid() as grid:
+        for store in grid.stores.values():
+            store.faults.failing_calls.add("abort")  # as if the client had been killed
+        for store in grid.stores.values():
+            store.faults.fail_after_writes = 2
+
+        def alter(progress: Progress) -> None:
+            if progress.stage == "hashing" and progress.done == progress.total:
+                with path.open("r+b") as file:
+                    file.seek(12_000_000)
+                    file.write(b"something else")
+
+        with pytest.raises(HoldfastError):
+            await grid.grid.upload(FileNameSource(path), progress=alter)
+        path.write_bytes(content)
+        for store in grid.stores.values():
+            store.faults = Faults()
+        for server in grid.grid._servers.all():
+            server.retry_now()
+        with pytest.raises(UnhappyError):  # the numbers are taken until the servers drop them as idle
+            await grid.grid.upload(FileNameSource(path))
+        assert all(not store.shares for store in grid.stores.values())
 
 
 @pytest.mark.parametrize("size", [0, 1, 54, 55, 56, 57, 1 << 20, (1 << 20) + 1])

@@ -189,10 +189,8 @@ class FileDecoder:
 
     async def _fill(self, plan: Segmentation, segments: range, out: memoryview) -> None:
         """Fetch, prove and decode segments into ``out``, all from the same shares."""
-        block_bytes = sum(plan.block_length(s) for s in (segments[0], segments[-1]))
-        block_bytes += plan.block_size * (len(segments) - 2)
-        if len(segments) == 1:
-            block_bytes = plan.block_length(segments[0])
+        last = segments[-1]
+        block_bytes = plan.block_offset(last) + plan.block_length(last) - plan.block_offset(segments[0])
 
         async def fetch(share: OpenShare) -> bytearray:
             await share.open()

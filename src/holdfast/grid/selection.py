@@ -70,9 +70,14 @@ class ServerSelection:
         shares_total: int,
         happiness_wanted: int,
         problems: Problems,
+        source_mark: bytes,
         send: SendWhole | None = None,
     ) -> None:
-        """With ``send``, whole shares go out at once, and what a server accepts is complete."""
+        """``source_mark`` tells one state of the source from another.
+
+        With ``send``, whole shares go out at once, and what a server accepts is complete.
+        """
+        self._source_mark = source_mark
         self._servers = servers
         self._send = send
         self.sent: set[int] = set()
@@ -94,10 +99,13 @@ class ServerSelection:
     def upload_secret(self, server: KnownServer) -> bytes:
         """Return the secret of this upload on a server.
 
-        It is the same when the same client tries again, so that an interrupted upload goes on where it
-        stopped. It is derived from the lease secret; nobody else can know it.
+        It is the same when the same client tries again with an untouched source, so that an interrupted
+        upload goes on where it stopped; and another if the source was touched, since the earlier attempt
+        may then have sent something else. It is derived from the lease secret; nobody else can know it.
         """
-        return tagged_pair_hash(UPLOAD_SECRET_TAG, server.lease(self._index).renew, self._index)
+        return tagged_pair_hash(
+            UPLOAD_SECRET_TAG, server.lease(self._index).renew, self._index + self._source_mark
+        )
 
     async def run(self) -> Selection:
         """Find places for all shares, as far as there are.

@@ -25,6 +25,7 @@ from holdfast.errors import InputError, SourceChangedError
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 
 SPOOL_PIECE = 1 << 20  # bytes
+UNCHANGING = b"unchanging"  # the mark of a source that nobody can change
 
 
 class Plaintext(Protocol):
@@ -32,6 +33,14 @@ class Plaintext(Protocol):
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def mark(self) -> bytes:
+        """What tells this very state of the source from any other.
+
+        An upload may go on from an earlier attempt only if the source has not been touched since.
+        """
+        ...
 
     def read_into(self, offset: int, out: memoryview) -> None:
         """Fill ``out`` with the bytes at ``offset``.
@@ -158,6 +167,9 @@ class _FilePlaintext:
         self._descriptor = handle.fileno()
         self._before = _fingerprint(self._descriptor)
         self.size = self._before[0]
+        # The time of change is set by the system at every write, and by nobody else.
+        changed = os.fstat(self._descriptor).st_ctime_ns
+        self.mark = repr((*self._before, changed)).encode()
 
     def read_into(self, offset: int, out: memoryview) -> None:
         while out:
@@ -186,6 +198,8 @@ class _HandlePlaintext:
         self._handle = handle
         self._lock = threading.Lock()
         self.size = handle.seek(0, os.SEEK_END)
+        # Bytes cannot change; what else is behind a handle, nobody knows.
+        self.mark = UNCHANGING if isinstance(uploadable, DataSource) else secrets.token_bytes(16)
 
     def read_into(self, offset: int, out: memoryview) -> None:
         with self._lock:
@@ -213,6 +227,7 @@ class _SpooledPlaintext:
         self._file = file
         self._key = key
         self.size = size
+        self.mark = UNCHANGING
 
     def read_into(self, offset: int, out: memoryview) -> None:
         view, at = out, offset

@@ -148,6 +148,7 @@ class _Upload:
             self._plan.shares_total,
             self._wanted,
             self._problems,
+            self._source.mark,
             send,
         )
 
