@@ -28,6 +28,7 @@ from holdfast.errors import (
 from holdfast.formats.extension_block import packed_length
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_layout import ShareLayout
+from holdfast.grid import decoder as decoder_module
 from holdfast.grid import selection, uploader, whole_shares
 from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.bucket_writer import BucketClosedError, RemoteBucketWriter
@@ -287,6 +288,41 @@ async def test_a_slow_sink_holds_the_fetching_back(workshop: Workshop) -> None:
         await asyncio.sleep(0.001)
     assert store.bytes_read < 20_000_000
     await pieces.aclose()
+
+
+class GatedReader(RemoteBucketReader):
+    """Blocks come only once the gate is open, the first one with a flipped bit if ``corrupt``."""
+
+    gate: asyncio.Event
+    asked: list[int]
+    corrupt = False
+
+    async def get_blocks(self, first_block: int, count: int, out: memoryview) -> None:
+        self.asked.append(self._number)
+        if len(self.asked) >= 6:
+            self.gate.set()
+        await self.gate.wait()
+        await super().get_blocks(first_block, count, out)
+        if self.corrupt:
+            out[0] ^= 1
+
+
+@pytest.mark.parametrize("corrupt", [(), (0,), (0, 1, 2), (0, 2, 4)])
+async def test_late_answers_that_come_together_with_their_replacements_are_all_of_use(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, corrupt: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(decoder_module, "SLOW_FIRST_S", 0.02)
+    monkeypatch.setattr(decoder_module, "SLOW_MIN_S", 0.02)
+    store = MemoryStorage()
+    ueb_hash = await encoded(workshop, store)
+    decoder = workshop.decoder(ueb_hash)
+    gate, asked = asyncio.Event(), list[int]()
+    for number in range(6):
+        reader = GatedReader(store, INDEX, number, 10)
+        reader.gate, reader.asked, reader.corrupt = gate, asked, number in corrupt
+        decoder.add_shareholder(f"holder {number}", number, reader)
+    async with asyncio.timeout(10):
+        assert await read_all(decoder) == DATA
 
 
 # -- bucket writers and readers

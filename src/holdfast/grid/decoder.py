@@ -261,15 +261,17 @@ class FileDecoder:
         running = _Running[T]()
         try:
             while True:
-                if len(arrived) >= self._identity.shares_needed:
-                    bad = await settle(arrived)
+                chosen = _of_distinct_numbers(arrived, self._identity.shares_needed)
+                if chosen:
+                    bad = await settle(chosen)
                     for fetch, error in bad:
                         del arrived[fetch]
                         self._failed(batch, fetch, error)
                     if not bad:
-                        for fetch in arrived:
+                        for fetch in chosen:
                             plan.record_good(batch, fetch)
-                        return arrived
+                        return chosen
+                    continue
                 for fetch in plan.next_fetches(batch):
                     running.start(fetch, action(self._shares[fetch]))
                 if not running and not await self._more():
@@ -277,7 +279,7 @@ class FileDecoder:
                 for fetch, outcome in await running.finished():
                     if isinstance(outcome, Exception):
                         self._failed(batch, fetch, outcome)
-                    elif all(fetch.number != other.number for other in arrived):
+                    else:
                         arrived[fetch] = outcome
                 for fetch in running.slow():
                     plan.record_slow(batch, fetch)
@@ -379,6 +381,18 @@ class _Running(Generic[T]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _of_distinct_numbers(arrived: Mapping[Fetch, T], count: int) -> dict[Fetch, T]:
+    """Return the first ``count`` arrivals of different share numbers; none if there are fewer.
+
+    Late answers and their replacements can come together, so there may be more than asked for.
+    """
+    first: dict[int, Fetch] = {}
+    for fetch in arrived:
+        first.setdefault(fetch.number, fetch)
+    chosen = list(first.values())[:count]
+    return {fetch: arrived[fetch] for fetch in chosen} if len(chosen) == count else {}
 
 
 async def _done(result: object) -> None:
