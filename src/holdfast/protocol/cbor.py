@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 DEPTH_MAX = 16
 ITEMS_MAX = 250_000  # of one message: each may cost a hundred times its bytes in memory
-ITEMS_MAX = 1 << 20  # an item may take one byte of a message, but takes far more in memory
 SET_TAG = 258
 
 
@@ -48,7 +47,6 @@ _SIMPLE = {20: False, 21: True, 22: None}
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._items = 0
         self.position = 0
         self._items = 0
 

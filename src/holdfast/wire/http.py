@@ -60,6 +60,7 @@ class Request:
     query: str  # without "?"; empty when there is none
     headers: Headers = field(repr=False)  # may hold secrets
     body: RequestBody = field(repr=False)
+    peer: str = ""  # address of the client, without its port; empty on a Unix socket
 
     def header(self, name: str) -> str | None:
         """Return the first header of this lower-case name, or None."""

@@ -1,4 +1,4 @@
-"""The serving side of HTTP/1.1 over TLS: accepts connections, and runs a handler
+"""The serving side of HTTP/1.1, over TLS or on this machine alone: accepts connections, and runs a handler
 for each request.
 
 A hung or slow peer holds nothing for ever: every state of a connection has a
@@ -10,6 +10,7 @@ Source: docs/spec/storage-protocol.md, section 4.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import ssl
@@ -84,8 +85,7 @@ async def serve(
     """
     limits = limits or ServerLimits()
     server = Server(handler, limits)
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(
+    listener = await asyncio.get_running_loop().create_server(
         lambda: ServerConnection(server),
         host,
         port,
@@ -97,14 +97,47 @@ async def serve(
     # Fewer and larger pieces: each wakes the process.
     listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     server.port = listener.sockets[0].getsockname()[1]
-    watcher = loop.create_task(server.watch_deadlines())
-    try:
+    async with _serving(server, listener):
         yield server
+
+
+@asynccontextmanager
+async def serve_local(
+    handler: Handler, place: socket.socket, limits: ServerLimits | None = None
+) -> AsyncIterator[Server]:
+    """Serve ``handler`` without TLS on a bound socket of this machine alone, until the block ends.
+
+    Args:
+        place: a Unix socket, or a TCP socket of the loopback address. It is closed on leaving.
+
+    Raises:
+        ValueError: the socket can be reached from outside.
+    """
+    if place.family != socket.AF_UNIX and not ipaddress.ip_address(place.getsockname()[0]).is_loopback:
+        raise ValueError("without TLS only this machine itself is served")
+    limits = limits or ServerLimits()
+    server = Server(handler, limits)
+    loop = asyncio.get_running_loop()
+    if place.family == socket.AF_UNIX:
+        listener: asyncio.Server = await loop.create_unix_server(lambda: ServerConnection(server), sock=place)
+    else:
+        listener = await loop.create_server(lambda: ServerConnection(server), sock=place)
+        server.port = place.getsockname()[1]
+    async with _serving(server, listener):
+        yield server
+
+
+@asynccontextmanager
+async def _serving(server: Server, listener: asyncio.Server) -> AsyncIterator[None]:
+    """Watch over connections; on leaving, close the port and end what runs."""
+    watcher = asyncio.get_running_loop().create_task(server.watch_deadlines())
+    try:
+        yield
     finally:
         watcher.cancel()
         listener.close()
         if server.tasks:
-            await asyncio.wait(set(server.tasks), timeout=limits.stop_s)
+            await asyncio.wait(set(server.tasks), timeout=server.limits.stop_s)
         for task in list(server.tasks):
             task.cancel()
         for connection in list(server.connections):

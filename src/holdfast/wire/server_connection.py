@@ -44,6 +44,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._body: IncomingBody | None = None
         self._task: asyncio.Task[None] | None = None
         self._streaming: asyncio.Task[None] | None = None
+        self._peer = ""
         self.deadline = self._loop.time() + self._limits.handshake_s
 
     # -- life of the connection
@@ -54,6 +55,8 @@ class ServerConnection(asyncio.BufferedProtocol):
             transport.close()
             return
         self._server.connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else ""
         self.deadline = self._loop.time() + self._limits.idle_s
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -147,7 +150,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._send_continue if expects else None,
         )
         path, _, query = head.target.partition("?")
-        self._request = Request(head.method, path, query, tuple(head.headers), self._body)
+        self._request = Request(head.method, path, query, tuple(head.headers), self._body, self._peer)
         behind = self._body.start(rest)
         if behind:
             self._keep(behind)
