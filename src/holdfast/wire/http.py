@@ -61,6 +61,9 @@ class Request:
     headers: Headers = field(repr=False)  # may hold secrets
     body: RequestBody = field(repr=False)
     peer: str = ""  # address of the client, without its port; empty on a Unix socket
+    peer_user: int | None = None  # id of the user at the other end of a Unix socket, where the system tells
+    when_gone: Callable[[Callable[[], object]], None] = field(default=lambda _: None, repr=False)
+    """Takes what is called (once) if the client goes away before the handler has answered."""
 
     def header(self, name: str) -> str | None:
         """Return the first header of this lower-case name, or None."""
@@ -82,12 +85,19 @@ class FileRange:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. The engine adds Content-Length and Connection."""
+    """One answer. The engine adds Content-Length and Connection.
+
+    Attributes:
+        body: an iterator is sent piece by piece as it yields; it is closed, with its ``aclose``, once it is
+            sent or the peer has gone away. An exception it raises ends the connection.
+        length: bytes an iterator gives, if known: sent as Content-Length, else the coding is chunked. With
+            another number of bytes the connection ends, so that the peer notices.
+    """
 
     status: int
     headers: Headers = ()
     body: bytes | FileRange | AsyncIterator[bytes] = b""
-    """An iterator is sent piece by piece as it yields; it is closed when the peer goes away."""
+    length: int | None = None
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +16,7 @@ from holdfast.wire.body import IncomingBody
 from holdfast.wire.flow import WriteGate
 from holdfast.wire.heads import HEAD_SIZE_MAX, HeadParser, MalformedHeadError, answer_head
 from holdfast.wire.http import BodyBrokenError, BodyTooLargeError, FileRange, Request, Response
+from holdfast.wire.local_peer import user_behind
 
 if TYPE_CHECKING:
     from holdfast.wire.server import Server
@@ -45,6 +46,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._task: asyncio.Task[None] | None = None
         self._streaming: asyncio.Task[None] | None = None
         self._peer = ""
+        self._peer_user: int | None = None
+        self._when_gone: Callable[[], object] | None = None
         self.deadline = self._loop.time() + self._limits.handshake_s
 
     # -- life of the connection
@@ -57,6 +60,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._server.connections.add(self)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
+        self._peer_user = user_behind(transport.get_extra_info("socket"))
         self.deadline = self._loop.time() + self._limits.idle_s
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -67,6 +71,12 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._body.broken("the peer went away")
         if self._streaming is not None:
             self._streaming.cancel()
+        if self._when_gone is not None:
+            self._when_gone()
+
+    def call_when_gone(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` if the peer goes away while the handler runs."""
+        self._when_gone = callback
 
     def drop(self) -> None:
         """End the connection at once, whatever it is doing."""
@@ -150,7 +160,16 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._send_continue if expects else None,
         )
         path, _, query = head.target.partition("?")
-        self._request = Request(head.method, path, query, tuple(head.headers), self._body, self._peer)
+        self._request = Request(
+            head.method,
+            path,
+            query,
+            tuple(head.headers),
+            self._body,
+            self._peer,
+            self._peer_user,
+            self.call_when_gone,
+        )
         behind = self._body.start(rest)
         if behind:
             self._keep(behind)
@@ -200,6 +219,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         except Exception:
             log.exception("a request failed inside the server: %s", request.method)
             return Response(500)
+        finally:
+            self._when_gone = None
 
     async def _finish(self, body: IncomingBody) -> None:
         """Get rid of what the handler left unread, if that is cheap; else end the connection."""
@@ -255,27 +276,44 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     async def _send_stream(self, response: Response, pieces: AsyncIterator[bytes]) -> None:
         """Send ``pieces`` as they come. Ends, and closes them, as soon as the peer is gone."""
-        await self._write(answer_head(response.status, response.headers, None, keep_alive=self._keep_alive))
-        self._streaming = self._loop.create_task(self._pump(pieces))
         try:
+            await self._write(
+                answer_head(response.status, response.headers, response.length, keep_alive=self._keep_alive)
+            )
+            self._streaming = self._loop.create_task(self._pump(pieces, response.length))
             await self._streaming
         except asyncio.CancelledError:
             if self._transport is not None:
-                self._streaming.cancel()
                 raise
             raise ConnectionError("the peer went away") from None
         finally:
             self._streaming = None
-
-    async def _pump(self, pieces: AsyncIterator[bytes]) -> None:
-        try:
-            async for piece in pieces:
-                await self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
-            await self._write(b"0\r\n\r\n")
-        finally:
             close = getattr(pieces, "aclose", None)
             if close is not None:
                 await close()
+
+    async def _pump(self, pieces: AsyncIterator[bytes], length: int | None) -> None:
+        left = length
+        try:
+            async for piece in pieces:
+                if not piece:
+                    continue  # would end the chunked coding
+                if left is None:
+                    await self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    continue
+                left -= len(piece)
+                if left < 0:
+                    break
+                await self._write(piece)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("an answer failed inside the server")
+            raise ConnectionError("the answer broke off") from None
+        if left is None:
+            await self._write(b"0\r\n\r\n")
+        elif left:
+            raise ConnectionError("the answer is not as long as was said")
 
     async def _write(self, data: bytes) -> None:
         if self._transport is None:
