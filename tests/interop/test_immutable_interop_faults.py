@@ -15,7 +15,7 @@ import holdfast
 from holdfast.crypto import base32
 from holdfast.crypto.lease_secrets import stored_lease_secret
 from holdfast.grid.client import Grid
-from holdfast.grid.servers import lease_secrets_for
+from holdfast.grid.known_server import lease_secrets_for
 from holdfast.grid.settings import EncodingSettings
 from holdfast.protocol.server_record import records_from_tahoe
 from holdfast.testing.mixed_grid import LEASE_SECRET, Kind, MixedGrid, storage_index_of

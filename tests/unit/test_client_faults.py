@@ -285,7 +285,7 @@ async def test_an_interrupted_upload_goes_on_where_it_stopped() -> None:
             store.faults.dead = False
             store.faults.fail_after_writes = None
         grid.forget_calls()
-        for server in grid.grid._servers.all():
+        for server in grid.grid.known.all():
             server.retry_now()
         result = await grid.grid.upload(DataSource(data))
         assert await read(grid, result.uri) == data

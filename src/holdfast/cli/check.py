@@ -15,7 +15,7 @@ from holdfast.cli.problems import note_problems, problems_as_json
 from holdfast.cli.progress_bars import progress_bars
 from holdfast.cli.share_picture import PictureRow, share_picture
 from holdfast.grid.results import CheckResult
-from holdfast.grid.servers import ServerState
+from holdfast.grid.server_state import ServerState
 from holdfast.node.wiring import connect
 
 

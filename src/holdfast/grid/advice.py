@@ -10,8 +10,8 @@ from contextlib import suppress
 import structlog
 
 from holdfast.errors import IntegrityError, ServerError
+from holdfast.grid.known_server import KnownServer
 from holdfast.grid.results import ServerProblem
-from holdfast.grid.servers import KnownServer
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 

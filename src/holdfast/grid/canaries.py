@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from holdfast.errors import HoldfastError
-from holdfast.grid.servers import KnownServer
+from holdfast.grid.known_server import KnownServer
 from holdfast.interfaces.types import StorageIndex
 from holdfast.protocol.storage_extensions import CANARY
 

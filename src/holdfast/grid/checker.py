@@ -6,6 +6,7 @@ Source: docs/spec/immutable.md, section 14; docs/spec/grid.md, section 12.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from holdfast.caps import ImmutableVerifyCap, LiteralCap
 from holdfast.errors import BadFileError, IntegrityError, NoServersError, ServerError
@@ -13,12 +14,13 @@ from holdfast.grid.advice import Problems
 from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.downloader import guessed_layout, no_servers_message
 from holdfast.grid.file_caps import checkable_file_cap
+from holdfast.grid.known_server import KnownServer
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.open_share import FileIdentity
 from holdfast.grid.patience import ask_all
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import CheckResult, ServerProblem
-from holdfast.grid.servers import KnownServer, Servers
+from holdfast.grid.servers import Servers
 from holdfast.grid.structured import first_error
 from holdfast.grid.verifier import verify_share
 from holdfast.grid.workers import Workers
@@ -61,17 +63,20 @@ class Checker:
     async def _check(self, cap: ImmutableVerifyCap, progress: ProgressCallback | None) -> CheckResult:
         index = StorageIndex(cap.storage_index)
         problems = Problems(index)
+        servers = {server.id: server for server in self._servers.in_order(index)}
         try:
-            held = await self._ask_all(index, problems)
+            held = await self._ask_all(index, list(servers.values()), problems)
             corrupt: list[ServerProblem] = []
             if progress is not None:
                 with first_error():
-                    corrupt = await self._verify_all(cap, index, held, problems, progress)
+                    corrupt = await self._verify_all(cap, index, servers, held, problems, progress)
             return self._result(cap, held, corrupt, problems)
         finally:
             await problems.deliver()
 
-    async def _ask_all(self, index: StorageIndex, problems: Problems) -> dict[str, set[int]]:
+    async def _ask_all(
+        self, index: StorageIndex, servers: list[KnownServer], problems: Problems
+    ) -> dict[str, set[int]]:
         """Return server id to share numbers, for every server that answers."""
 
         async def ask(server: KnownServer) -> set[int] | None:
@@ -81,7 +86,6 @@ class Checker:
                 problems.note(server, error)
                 return None
 
-        servers = self._servers.in_order(index)
         answers = await ask_all(
             [ask(server) for server in servers], enough=len(servers) // 2, most_s=ASK_TIMEOUT_S
         )
@@ -99,6 +103,7 @@ class Checker:
         self,
         cap: ImmutableVerifyCap,
         index: StorageIndex,
+        servers: Mapping[str, KnownServer],
         held: dict[str, set[int]],
         problems: Problems,
         progress: ProgressCallback,
@@ -118,7 +123,7 @@ class Checker:
             progress(Progress("verifying", min(done, total), total))
 
         async def verify(server_id: str, number: int) -> None:
-            server = self._servers[server_id]
+            server = servers[server_id]
             reader = RemoteBucketReader(server.service, index, number, cap.shares_total, guess)
             async with turn:
                 try:

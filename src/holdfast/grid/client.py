@@ -8,10 +8,12 @@ from typing import TypeVar
 
 from holdfast.grid.checker import Checker
 from holdfast.grid.downloader import Downloader
+from holdfast.grid.known_server import ServiceMaker
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.progress import ProgressCallback
 from holdfast.grid.results import CheckResult, DownloadResult, UploadResult
-from holdfast.grid.servers import Servers, ServerState, ServiceMaker, http_services
+from holdfast.grid.server_state import ServerState
+from holdfast.grid.servers import Servers, http_services
 from holdfast.grid.settings import ClientSettings, EncodingSettings
 from holdfast.grid.uploader import Uploader
 from holdfast.grid.workers import Workers
@@ -22,11 +24,15 @@ T = TypeVar("T")
 
 
 class Grid:
-    """A client of one grid. Made by ``open_grid``; its transfers share connections, threads and memory."""
+    """A client of one grid. Made by ``open_grid``; its transfers share connections, threads and memory.
+
+    Attributes:
+        known: the servers; others may be added, changed and removed at any time.
+    """
 
     def __init__(self, servers: Servers, settings: ClientSettings, workers: Workers) -> None:
         memory = MemoryBudget(settings.memory_max)
-        self._servers = servers
+        self.known = servers
         self.uploader = Uploader(servers, settings.encoding, workers, memory)
         self.downloader = Downloader(servers, workers, memory)
         self.checker = Checker(servers, workers, memory)
@@ -34,7 +40,7 @@ class Grid:
     @property
     def servers(self) -> list[ServerState]:
         """Return how each known server is seen at the moment."""
-        return [server.state for server in self._servers.all()]
+        return [server.state for server in self.known.all()]
 
     async def upload(
         self,

@@ -21,11 +21,12 @@ from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.decoder import FileDecoder
 from holdfast.grid.file_caps import readable_file_cap
 from holdfast.grid.finder import ShareFinder
+from holdfast.grid.known_server import KnownServer
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.open_share import FileIdentity
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import DownloadResult
-from holdfast.grid.servers import KnownServer, Servers
+from holdfast.grid.servers import Servers
 from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX
 from holdfast.grid.structured import first_error
 from holdfast.grid.targets import TargetCaller
@@ -128,6 +129,7 @@ class Downloader:
             raise NoServersError(no_servers_message(self._servers))
         identity = FileIdentity(cap.ueb_hash, cap.shares_needed, cap.shares_total, cap.size)
         guess = guessed_layout(identity)
+        asked = {server.id: server for server in servers}
         order = {server.id: i for i, server in enumerate(servers)}
 
         def found(server: KnownServer, number: int) -> None:
@@ -141,7 +143,7 @@ class Downloader:
             self._workers,
             self._memory,
             find_more=finder.more,
-            on_problem=lambda holder, number, error: problems.note(self._servers[holder], error, number),
+            on_problem=lambda holder, number, error: problems.note(asked[holder], error, number),
         )
         try:
             async with finder, aclosing(decoder.read(start, length)) as plaintext:
@@ -161,11 +163,16 @@ def guessed_layout(identity: FileIdentity) -> ShareLayout:
     return ShareLayout.plan(plan, packed_length(plan))
 
 
-def no_servers_message(servers: Servers) -> str:
+def no_servers_message(servers: Servers, *, for_uploads: bool = False) -> str:
     """Return a sentence that says why no server can be used."""
     if len(servers) == 0:
         return "no storage server is known; add some to the server list"
-    reasons = [f"{s.name} {s.state.reason}" for s in servers.all()[:3]]
+    reasons = [
+        f"{s.name} is only read from"
+        if for_uploads and s.incompatible is None and not s.uploads
+        else f"{s.name} {s.state.reason}"
+        for s in servers.all()[:3]
+    ]
     return f"none of the {len(servers)} known servers can be used: {'; '.join(reasons)}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Self
 
 from holdfast.errors import ServerError
-from holdfast.grid.servers import KnownServer
+from holdfast.grid.known_server import KnownServer
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 

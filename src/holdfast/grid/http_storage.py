@@ -76,7 +76,7 @@ class HttpStorageServer:
         self._authorization = ("Authorization", calls.authorization_value(swissnum))
 
     async def version(self) -> ServerVersion:
-        answer = await self._call("GET", calls.version_path(), (), None, silence_s=VERSION_S)
+        answer = await self._call("GET", calls.version_path(), (), None, silence_s=VERSION_S, urgent=True)
         return self._decoded(answer, messages.decode_version)
 
     async def allocate(
@@ -218,8 +218,25 @@ class HttpStorageServer:
         answer = await self._call("POST", extensions.store_path(index), headers, pieces)
         return self._decoded(answer, messages.decode_allocate_answer)
 
+    @property
+    def idle(self) -> int:
+        """Return how many connections are open without a request."""
+        return self._connections.idle
+
+    def when_connection_lost(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the server ends a connection that has no request."""
+        self._connections.when_lost = callback
+
+    def close_idle(self) -> None:
+        """End the connections without a request."""
+        self._connections.close_idle()
+
+    def retire(self) -> None:
+        """Keep no connection from now on. Requests go on, and can still be made."""
+        self._connections.retire()
+
     def close(self) -> None:
-        """End every connection."""
+        """End every connection at once."""
         self._connections.close()
 
     # -- one request
@@ -256,6 +273,7 @@ class HttpStorageServer:
         content_type: str | None = "application/cbor",
         sink: memoryview | None = None,
         repeatable: bool = True,
+        urgent: bool = False,
     ) -> Answer:
         """Send a request; return the answer if its status is one of ``ok``."""
         lines = [self._authorization, ("Accept", "application/cbor"), *headers]
@@ -271,6 +289,7 @@ class HttpStorageServer:
                 body_max=CBOR_ANSWER_MAX,
                 sink=sink,
                 repeatable=repeatable,
+                urgent=urgent,
             )
         except (WrongKeyError, TimeoutError, ConnectionError) as error:
             failure = _failure(error)

@@ -10,7 +10,7 @@ from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_layout import ShareLayout
 from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.bucket_writer import RemoteBucketWriter
-from holdfast.grid.servers import lease_secrets_for
+from holdfast.grid.known_server import lease_secrets_for
 from holdfast.interfaces.storage import BucketReader, BucketWriter, StorageService
 from holdfast.interfaces.types import StorageIndex
 

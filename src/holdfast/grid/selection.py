@@ -15,8 +15,9 @@ from holdfast.crypto.hashing import tagged_pair_hash
 from holdfast.errors import NoServersError, ServerError, UnhappyError
 from holdfast.grid.advice import Problems
 from holdfast.grid.downloader import no_servers_message
+from holdfast.grid.known_server import KnownServer
 from holdfast.grid.patience import ask_all
-from holdfast.grid.servers import KnownServer, Servers
+from holdfast.grid.servers import Servers
 from holdfast.interfaces.storage import Allocation
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
@@ -87,7 +88,8 @@ class ServerSelection:
         self._total = shares_total
         self._wanted = happiness_wanted
         self._problems = problems
-        self._unasked = servers.in_order(index)
+        self._unasked = servers.for_uploads(index)
+        self._offered = {server.id: server for server in self._unasked}
         self._order: list[KnownServer] = []
         self._read_only: set[str] = set()
         self._allocated: dict[str, set[int]] = {}
@@ -116,7 +118,7 @@ class ServerSelection:
         """
         await self._add_candidates(CANDIDATES_PER_SHARE * self._total)
         if not self._order:
-            raise NoServersError(no_servers_message(self._servers))
+            raise NoServersError(no_servers_message(self._servers, for_uploads=True))
         first = True
         while True:
             changed = await self._round(survey=first)
@@ -137,7 +139,7 @@ class ServerSelection:
 
     async def abort(self) -> None:
         """Give back every allocation, as far as the servers answer within a few seconds."""
-        pairs = [(self._servers[s], n) for s, numbers in self._allocated.items() for n in numbers]
+        pairs = [(self._offered[s], n) for s, numbers in self._allocated.items() for n in numbers]
         self._allocated.clear()
         self.selection.writing.clear()
         await self._give_back(pairs)
@@ -150,7 +152,7 @@ class ServerSelection:
 
     async def give_back(self, number: int) -> None:
         """Give back one allocation that will not be completed."""
-        holders = [self._servers[s] for s, numbers in self._allocated.items() if number in numbers]
+        holders = [self._offered[s] for s, numbers in self._allocated.items() if number in numbers]
         for server in holders:
             self._allocated[server.id].discard(number)
         await self._give_back([(server, number) for server in holders])
@@ -224,7 +226,7 @@ class ServerSelection:
             if number not in self.selection.held.get(server_id, ()):
                 wanted.setdefault(server_id, set()).add(number)
         surplus = [
-            (self._servers[s], n)
+            (self._offered[s], n)
             for s, numbers in self._allocated.items()
             for n in numbers
             if n not in wanted.get(s, ())
@@ -232,7 +234,7 @@ class ServerSelection:
         for server, number in surplus:
             self._allocated[server.id].discard(number)
         new = {s: n - self._allocated.get(s, set()) for s, n in wanted.items()}
-        asked = [self._servers[s] for s, n in new.items() if n]
+        asked = [self._offered[s] for s, n in new.items() if n]
         asks = [self._allocate(server, new[server.id]) for server in asked]
         if survey:
             others = [s for s in self._order if not new.get(s.id) and s.id not in self._allocated]
@@ -245,7 +247,7 @@ class ServerSelection:
                 self._drop(server, ServerError("hung"))
         changed = any(answer is not False for answer in answers)
         self.selection.writing = {
-            n: self._servers[s] for s, numbers in self._allocated.items() for n in numbers
+            n: self._offered[s] for s, numbers in self._allocated.items() for n in numbers
         }
         return changed
 
@@ -331,4 +333,4 @@ class ServerSelection:
                 self._problems.note(server, error)
 
         holders = [s for s, numbers in self.selection.held.items() if numbers and s not in self._renewed]
-        await asyncio.gather(*(renew(self._servers[s]) for s in holders))
+        await asyncio.gather(*(renew(self._offered[s]) for s in holders))

@@ -1,87 +1,25 @@
-"""The servers a client knows: whether each is up, when to try again, what it last
-said of itself, and the secrets this client uses with it.
+"""All servers a client knows. They come, change and go while transfers run: a transfer keeps
+those it was given, and a server that went is let go of when its requests are done.
 
-Source: docs/spec/grid.md, sections 5.2, 7 and 8.
+Source: docs/spec/grid.md, sections 5.2 and 8; docs/spec/control-and-introducer.md, sections 3.7 and 3.9.
 """
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import structlog
-
-from holdfast.crypto import lease_secrets
-from holdfast.errors import ServerError, WrongServerKeyError
 from holdfast.grid.http_storage import HttpStorageServer
-from holdfast.interfaces.storage import Allocation, LeaseSecrets, ServerVersion, StorageService
+from holdfast.grid.known_server import KnownServer, OnContact, ServerClient, ServiceMaker
 from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.permutation import permuted
 from holdfast.protocol.server_record import ServerRecord
 from holdfast.wire.client import Address, ServerConnections
 from holdfast.wire.pinning import pinning_ssl_context
 
-log = structlog.get_logger(__name__)
-
-RETRY_FIRST_S = 1.0
-RETRY_MAX_S = 60.0
-RETRY_IMPOSTOR_S = 3600.0
-RETRY_JITTER = 0.25
-VERSION_AGE_MAX_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServerState:
-    """How a server is seen: ``state`` is up, down or unknown; ``since`` in Unix seconds."""
-
-    server_id: str
-    nickname: str
-    state: str
-    reason: str
-    since: float
-
-
-OnContact = Callable[[ServerError | None], None]
-"""Told of every answer of a server (None), and of every failure to get one."""
-
-
-class ServerClient(StorageService, Protocol):
-    """A storage service over connections, with what Holdfast's servers offer beyond the protocol."""
-
-    async def features(self) -> frozenset[str]:
-        """Return the extensions the server offers; none for one that knows of none."""
-        ...
-
-    async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
-        """Hold a stream open until cancelled: when it breaks, the server drops unfinished shares.
-
-        Returns or raises when the stream breaks.
-        """
-        ...
-
-    async def store(
-        self,
-        index: StorageIndex,
-        shares: Mapping[int, bytes],
-        upload_secret: bytes,
-        lease: LeaseSecrets,
-        *,
-        only_if_none: bool,
-    ) -> Allocation:
-        """Store small shares of one length whole; what is ``allocated`` in the answer is complete.
-
-        ``only_if_none``: nothing is stored if the index has any complete share there.
-        """
-        ...
-
-    def close(self) -> None: ...
-
-
-ServiceMaker = Callable[[ServerRecord, OnContact], ServerClient]
-"""Makes what speaks to a server."""
+ServerListener = Callable[[KnownServer], None]
+"""Told of a server that was added, changed, came up, went down, may be gone, or was retired."""
 
 
 def http_services() -> ServiceMaker:
@@ -99,77 +37,17 @@ def http_services() -> ServiceMaker:
     return make
 
 
-class KnownServer:
-    """One server of the list."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A record, and what may be done with its server."""
 
-    def __init__(
-        self, record: ServerRecord, make_service: ServiceMaker, lease_secret: bytes, owner: Servers
-    ) -> None:
-        self.record = record
-        self.id = record.server_id
-        self.name = record.nickname or record.server_id[:11]
-        self.service = make_service(record, self._contact)
-        self._lease_secret = lease_secret
-        self._owner = owner
-        self._state = ServerState(self.id, record.nickname, "unknown", "not tried yet", time.time())
-        self._delay_s = RETRY_FIRST_S
-        self._retry_at = 0.0
-        self._version: ServerVersion | None = None
-        self._version_at = 0.0
-
-    @property
-    def state(self) -> ServerState:
-        return self._state
-
-    @property
-    def available(self) -> bool:
-        """True unless it is down and it is too early to try again."""
-        return self._state.state != "down" or time.monotonic() >= self._retry_at
-
-    async def version(self) -> ServerVersion:
-        """Return what the server says of itself, at most a minute old.
-
-        Raises:
-            ServerError: it gave no usable answer.
-        """
-        if self._version is None or time.monotonic() - self._version_at > VERSION_AGE_MAX_S:
-            self._version = await self.service.version()
-            self._version_at = time.monotonic()
-        return self._version
-
-    def lease(self, index: StorageIndex) -> LeaseSecrets:
-        """Return this client's lease secrets for one file on this server."""
-        return lease_secrets_for(self._lease_secret, index, self.record.server_seed)
-
-    def retry_now(self) -> None:
-        """Forget the waiting time: the network seems to be back."""
-        self._retry_at = 0.0
-        self._delay_s = RETRY_FIRST_S
-
-    def _contact(self, error: ServerError | None) -> None:
-        if error is None:
-            if self._state.state != "up":
-                self._change("up", "answers")
-                self._owner.came_up()
-            self._delay_s = RETRY_FIRST_S
-            return
-        impostor = isinstance(error, WrongServerKeyError)
-        self._version = None
-        if self._state.state != "down" or self._state.reason != str(error):
-            self._change("down", str(error))
-            (log.error if impostor else log.info)("server down", server=self.name, reason=str(error))
-        wait = RETRY_IMPOSTOR_S if impostor else self._delay_s
-        jitter = random.uniform(-RETRY_JITTER, RETRY_JITTER)  # noqa: S311  (spreads load, protects nothing)
-        self._retry_at = time.monotonic() + wait * (1 + jitter)
-        self._delay_s = min(self._delay_s * 2, RETRY_MAX_S)
-
-    def _change(self, state: str, reason: str) -> None:
-        self._owner.changing(self, state)
-        self._state = ServerState(self.id, self.record.nickname, state, reason, time.time())
+    record: ServerRecord
+    uploads: bool
+    incompatible: str | None
 
 
 class Servers:
-    """All servers of the list."""
+    """The servers by id. Those that share a TLS key count as one: the first known."""
 
     def __init__(
         self,
@@ -178,9 +56,17 @@ class Servers:
         preferred: frozenset[str],
         make_service: ServiceMaker,
     ) -> None:
+        self._lease_secret = lease_secret
         self._preferred = preferred
-        self._servers = {r.server_id: KnownServer(r, make_service, lease_secret, self) for r in records}
+        self._make_service = make_service
+        self._servers: dict[str, KnownServer] = {}
+        self._holders: dict[str, str] = {}  # hash of a TLS key to the id of the server that counts
+        self._same_key: dict[str, _Entry] = {}  # by id: those that do not, in order of arrival
+        self._retired: weakref.WeakSet[ServerClient] = weakref.WeakSet()
+        self._listeners: list[ServerListener] = []
         self._all_were_down = False
+        for record in records:
+            self.add_or_change(record)
 
     def __len__(self) -> int:
         return len(self._servers)
@@ -189,42 +75,123 @@ class Servers:
         return self._servers[server_id]
 
     def all(self) -> list[KnownServer]:
-        """Return every server, in the order of the list."""
+        """Return every server, in the order in which they became known."""
         return list(self._servers.values())
 
+    @property
+    def connected(self) -> int:
+        """Return how many servers are up and can be used."""
+        return sum(server.up for server in self._servers.values())
+
+    # -- which to use
+
     def in_order(self, index: StorageIndex) -> list[KnownServer]:
-        """Return the servers worth trying now, in the permuted order of this file."""
-        seeds = [(s.id, s.record.permutation_seed) for s in self._servers.values() if s.available]
+        """Return the servers worth reading from now: in the permuted order of this file.
+
+        Those that take no uploads come last.
+        """
+        usable = [server for server in self._servers.values() if server.available]
+        fresh = self._permuted(index, (s for s in usable if s.accepts_uploads))
+        return fresh + self._permuted(index, (s for s in usable if not s.accepts_uploads))
+
+    def for_uploads(self, index: StorageIndex) -> list[KnownServer]:
+        """Return the servers worth offering new shares now, in the permuted order of this file."""
+        return self._permuted(index, (s for s in self._servers.values() if s.available and s.accepts_uploads))
+
+    def _permuted(self, index: StorageIndex, servers: Iterable[KnownServer]) -> list[KnownServer]:
+        seeds = [(server.id, server.record.permutation_seed) for server in servers]
         return [self._servers[key] for key in permuted(index, seeds, self._preferred)]
 
-    def nickname(self, server_id: str) -> str:
-        """Return the name for people of a server."""
-        return self._servers[server_id].name
+    # -- coming and going
 
-    def changing(self, server: KnownServer, state: str) -> None:
-        """Note, before it happens, that a server's state changes."""
-        if state == "down":
-            others = [s for s in self._servers.values() if s is not server]
-            self._all_were_down = all(s.state.state == "down" for s in others)
+    def add_or_change(
+        self, record: ServerRecord, *, uploads: bool = True, incompatible: str | None = None
+    ) -> None:
+        """Make a server known, or what is new about it.
 
-    def came_up(self) -> None:
-        """After all were down, this machine was offline: try the others at once."""
-        if self._all_were_down:
-            self._all_were_down = False
-            for server in self._servers.values():
-                server.retry_now()
+        Args:
+            uploads: false if it is only to be read from.
+            incompatible: why it cannot be used, if so; it is only shown then.
+        """
+        entry = _Entry(record, uploads, incompatible)
+        known = self._servers.get(record.server_id)
+        if known is None or _key(known.record) != _key(record):
+            self.remove(record.server_id)
+            if _key(record) in self._holders:
+                self._same_key[record.server_id] = entry
+            else:
+                self._admit(entry)
+        elif known.can_become(record):
+            known.record, known.uploads, known.incompatible = record, uploads, incompatible
+            self._tell(known)
+        else:
+            self._admit(entry)
+            self._retire(known)
+
+    def remove(self, server_id: str) -> None:
+        """Forget a server, if it is known. Transfers that use it go on."""
+        self._same_key.pop(server_id, None)
+        known = self._servers.pop(server_id, None)
+        if known is None:
+            return
+        del self._holders[_key(known.record)]
+        heirs = (entry for entry in self._same_key.values() if _key(entry.record) == _key(known.record))
+        heir = next(heirs, None)
+        if heir is not None:
+            del self._same_key[heir.record.server_id]
+            self._admit(heir)
+        self._retire(known)
+
+    def on_change(self, listener: ServerListener) -> Callable[[], None]:
+        """Have ``listener`` called for each change; return what ends that. It must not raise."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def close(self) -> None:
         """End every connection."""
-        for server in self._servers.values():
-            server.service.close()
+        for service in [*(server.service for server in self._servers.values()), *self._retired]:
+            service.close()
+
+    def _admit(self, entry: _Entry) -> None:
+        record = entry.record
+        server = KnownServer(
+            record,
+            self._make_service,
+            self._lease_secret,
+            self,
+            uploads=entry.uploads,
+            incompatible=entry.incompatible,
+        )
+        self._servers[server.id] = server
+        self._holders[_key(record)] = server.id
+        self._tell(server)
+
+    def _retire(self, server: KnownServer) -> None:
+        server.retire()
+        self._retired.add(server.service)
+        self._tell(server)
+
+    def _tell(self, server: KnownServer) -> None:
+        for listener in list(self._listeners):
+            listener(server)
+
+    # -- told by the servers
+
+    def state_changed(self, server: KnownServer) -> None:
+        if server.down:
+            usable = (s for s in self._servers.values() if s.incompatible is None)
+            self._all_were_down = all(s.down for s in usable)
+        elif self._all_were_down:
+            # This machine was offline: the others are tried at once.
+            self._all_were_down = False
+            for other in self._servers.values():
+                other.retry_now()
+                self._tell(other)
+        self._tell(server)
+
+    def may_be_gone(self, server: KnownServer) -> None:
+        self._tell(server)
 
 
-def lease_secrets_for(lease_secret: bytes, index: bytes, server_seed: bytes) -> LeaseSecrets:
-    """Derive the secrets of a client's lease on one file at one server (grid.md, section 7)."""
-    renew = lease_secrets.file_renewal_secret(lease_secrets.client_renewal_secret(lease_secret), index)
-    cancel = lease_secrets.file_cancel_secret(lease_secrets.client_cancel_secret(lease_secret), index)
-    return LeaseSecrets(
-        lease_secrets.bucket_renewal_secret(renew, server_seed),
-        lease_secrets.bucket_cancel_secret(cancel, server_seed),
-    )
+def _key(record: ServerRecord) -> str:
+    return record.nurls[0].spki_hash

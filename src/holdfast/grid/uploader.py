@@ -21,11 +21,12 @@ from holdfast.grid.bucket_writer import RemoteBucketWriter
 from holdfast.grid.canaries import canaries
 from holdfast.grid.convergence import convergent_key_of
 from holdfast.grid.encoder import FileEncoder
+from holdfast.grid.known_server import KnownServer
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import UploadResult
 from holdfast.grid.selection import SendWhole, ServerSelection
-from holdfast.grid.servers import KnownServer, Servers
+from holdfast.grid.servers import Servers
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, Plaintext, open_source
 from holdfast.grid.structured import first_error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from holdfast.grid.servers import KnownServer
+from holdfast.grid.known_server import KnownServer
 from holdfast.interfaces.storage import Allocation
 from holdfast.interfaces.storage_errors import NoSuchShareError
 from holdfast.interfaces.types import StorageIndex

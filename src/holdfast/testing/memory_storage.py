@@ -6,7 +6,7 @@ For tests of what a client does: no socket, no disk, no sleep.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.errors import ServerError
@@ -93,6 +93,17 @@ class MemoryStorage:
         only_if_none: bool,
     ) -> Allocation:
         raise NoSuchShareError("small shares are not stored whole here")
+
+    idle = 0
+
+    def when_connection_lost(self, callback: Callable[[], None]) -> None:
+        """Nothing is open that could be lost."""
+
+    def close_idle(self) -> None:
+        """Nothing is open."""
+
+    def retire(self) -> None:
+        """Nothing is open."""
 
     def close(self) -> None:
         """Nothing is open."""

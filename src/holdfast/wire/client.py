@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from holdfast.wire.client_connection import Answer, BrokenAnswerError, Buffer, ClientConnection
@@ -54,6 +55,8 @@ class ServerConnections:
         self._idle: list[ClientConnection] = []
         self._all: set[ClientConnection] = set()
         self._free = asyncio.Semaphore(connections_max)
+        self._keeps = True
+        self.when_lost: Callable[[], None] = _ignore  # called when the server ends an idle connection
         self._connect_timeout_s = connect_timeout_s
 
     async def request(
@@ -67,6 +70,7 @@ class ServerConnections:
         body_max: int,
         sink: memoryview | None = None,
         repeatable: bool = True,
+        urgent: bool = False,
     ) -> Answer:
         """Send one request and return its answer.
 
@@ -78,8 +82,9 @@ class ServerConnections:
             silence_s: seconds without any progress after which the server counts as hung.
             body_max: bytes of body accepted.
             sink: destination of a 206 body.
+            urgent: do not wait while all connections are busy, but make one more.
         """
-        async with self._free:
+        async with nullcontext() if urgent else self._free:
             while True:
                 connection = (self._take_idle() if repeatable else None) or await self._connect()
                 was_used = connection.reused
@@ -92,6 +97,23 @@ class ServerConnections:
                 except ConnectionError:
                     if not was_used:
                         raise
+
+    @property
+    def idle(self) -> int:
+        """Return how many connections are open without a request."""
+        return len(self._idle)
+
+    def close_idle(self) -> None:
+        """End the connections without a request."""
+        for connection in self._idle:
+            connection.close()
+            self._all.discard(connection)
+        self._idle.clear()
+
+    def retire(self) -> None:
+        """Keep no connection from now on: each request ends its own."""
+        self._keeps = False
+        self.close_idle()
 
     def close(self) -> None:
         """End every connection at once."""
@@ -107,6 +129,12 @@ class ServerConnections:
                 return connection
             self._all.discard(connection)
         return None
+
+    def _lost(self, connection: ClientConnection) -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self._all.discard(connection)
+            self.when_lost()
 
     async def _exchange(
         self,
@@ -128,7 +156,7 @@ class ServerConnections:
             kept = connection.usable
             return answer
         finally:
-            if kept:
+            if kept and self._keeps:
                 self._idle.append(connection)
             else:
                 connection.close()
@@ -178,7 +206,7 @@ class ServerConnections:
         loop = asyncio.get_running_loop()
         try:
             _, connection = await loop.create_connection(
-                ClientConnection,
+                lambda: ClientConnection(self._lost),
                 address.host,
                 address.port,
                 ssl=self._context,
@@ -197,6 +225,10 @@ class ServerConnections:
             connection.close()
             raise
         return connection
+
+
+def _ignore() -> None:
+    """Do nothing."""
 
 
 def _most_telling(errors: list[BaseException]) -> BaseException:

@@ -5,7 +5,7 @@ memory, and an answer that lands where the caller wants it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from holdfast.wire.heads import HEAD_SIZE_MAX, Head, HeadParser, MalformedHeadError
@@ -32,7 +32,9 @@ class Answer:
 class ClientConnection(asyncio.BufferedProtocol):
     """The protocol object of one connection. Made by ``wire.client``, which checks the pin first."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_lost: Callable[[ClientConnection], None]) -> None:
+        """``on_lost`` is called when the peer ends the connection while it has no request."""
+        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._small = bytearray(HEAD_SIZE_MAX)
@@ -124,7 +126,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._answer is not None and self._left is None and not self._answer.head.chunked and exc is None:
             self._finish()  # a body that ends with the connection
             return
+        ended_idle = self._done is None and self._error is None
         self._fail(self._error or ConnectionError("the server closed the connection"))
+        if ended_idle:
+            self._on_lost(self)
 
     def eof_received(self) -> bool:
         return False
