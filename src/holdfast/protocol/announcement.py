@@ -11,7 +11,7 @@ Source: docs/spec/control-and-introducer.md, sections 3.4 and 3.9, appendices A 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -22,6 +22,7 @@ from holdfast.crypto.netstring import netstring
 from holdfast.interfaces.introducer import ANNOUNCEMENT_MAX, LOCATIONS_MAX
 from holdfast.interfaces.types import MAX_NURL
 from holdfast.protocol import deterministic_cbor
+from holdfast.protocol import message_items as items
 from holdfast.protocol.cbor import MalformedCborError, TaggedSet
 from holdfast.protocol.nurl import parse_nurl, spki_hash
 
@@ -33,7 +34,6 @@ LIFE_DEFAULT_S = 7 * 86400
 LIFE_MAX_S = 30 * 86400
 CLOCK_TOLERANCE_S = 3600  # how far ahead of the reader's clock an announcement may be issued
 
-_INTEGER_END = 2**63
 _SPKI_MAX = 600  # bytes
 _PROOF_MIN, _PROOF_MAX = 64, 512  # bytes
 # What is signed travels as [ann, signature], which adds a head of 1, 3 and 2 bytes and the signature.
@@ -41,8 +41,6 @@ _ANN_MAX = ANNOUNCEMENT_MAX - 6 - signatures.SIGNATURE_SIZE
 _ANNOUNCEMENT_TAG = netstring(b"holdfast:introducer:v1:announcement")
 _LOCATION_TAG = netstring(b"holdfast:introducer:v1:location")
 _ID_PREFIX = "v0-"
-# Names are shown on terminals: nothing in them moves the cursor, breaks the line or turns the text around.
-_NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 _FORMAT, _SERVICE, _VERIFY_KEY, _SEQUENCE, _ISSUED, _EXPIRES = 1, 2, 3, 4, 5, 6
 _LOCATIONS, _NICKNAME, _VERSION, _PROPERTIES, _WITHDRAWN = 7, 8, 9, 10, 11
@@ -199,13 +197,15 @@ def verified_announcement(ann: bytes, signature: bytes) -> SignedAnnouncement:
     if len(ann) > _ANN_MAX:
         raise BadAnnouncementError(f"it is larger than {ANNOUNCEMENT_MAX} bytes with its signature")
     try:
-        item = deterministic_cbor.decode(ann, size_max=_ANN_MAX)
+        announcement = _from_item(deterministic_cbor.decode(ann, size_max=_ANN_MAX))
     except MalformedCborError as error:
-        raise BadAnnouncementError(f"it is not what CBOR allows here: {error}") from None
-    announcement = _from_item(item)
+        raise BadAnnouncementError(f"malformed CBOR: {error}") from None
+    except items.MalformedMessageError as error:
+        raise BadAnnouncementError(str(error)) from None
     if not signatures.verify(announcement.verify_key, _ANNOUNCEMENT_TAG + ann, signature):
         raise BadAnnouncementError("its signature is not that of its node key")
-    _check_locations(announcement)
+    for location in announcement.locations:
+        _check_location(location, announcement)
     return SignedAnnouncement(announcement, ann, signature)
 
 
@@ -232,73 +232,63 @@ def check_times(announcement: Announcement, now: float) -> None:
 
 def _from_item(item: object) -> Announcement:
     """Return the announcement, of which neither signature nor proofs are checked yet."""
-    _check(
-        isinstance(item, dict) and item.keys() - {_WITHDRAWN} == _REQUIRED, "its keys are not those of one"
-    )
-    assert isinstance(item, dict)
-    _check(_number(item[_FORMAT]) == FORMAT, "it has another format than 1")
-    withdrawn = item.get(_WITHDRAWN, True)
-    _check(withdrawn is True, "withdrawn is true, or left out")
+    parts = items.fields(item, "announcement", _REQUIRED, (_WITHDRAWN,))
+    if items.number(parts[_FORMAT], "format") != FORMAT:
+        raise BadAnnouncementError("it has another format than 1")
+    if parts.get(_WITHDRAWN, True) is not True:
+        raise BadAnnouncementError("withdrawn is true, or left out")
     announcement = Announcement(
-        service=_service(item[_SERVICE]),
-        verify_key=_octets(item[_VERIFY_KEY], signatures.VERIFY_KEY_SIZE, signatures.VERIFY_KEY_SIZE),
-        sequence=_number(item[_SEQUENCE]),
-        issued=_number(item[_ISSUED]),
-        expires=_number(item[_EXPIRES]),
-        locations=_locations(item[_LOCATIONS]),
-        nickname=_shown_text(item[_NICKNAME], NICKNAME_MAX),
-        version=_version(item[_VERSION]),
-        properties=_properties(item[_PROPERTIES]),
-        withdrawn=_WITHDRAWN in item,
+        service=_service(parts[_SERVICE]),
+        verify_key=items.octets(parts[_VERIFY_KEY], "verify key", signatures.VERIFY_KEY_SIZE),
+        sequence=items.number(parts[_SEQUENCE], "sequence number"),
+        issued=items.number(parts[_ISSUED], "issued"),
+        expires=items.number(parts[_EXPIRES], "expires"),
+        locations=tuple(map(_location, items.array(parts[_LOCATIONS], "locations", 0, LOCATIONS_MAX))),
+        nickname=items.shown_text(parts[_NICKNAME], "nickname", NICKNAME_MAX),
+        version=_version(parts[_VERSION]),
+        properties=_properties(parts[_PROPERTIES]),
+        withdrawn=_WITHDRAWN in parts,
     )
-    life_s = announcement.expires - announcement.issued
-    _check(0 < life_s <= LIFE_MAX_S, f"its life is not between 0 and {LIFE_MAX_S} seconds")
-    _check(not (announcement.withdrawn and announcement.locations), "it is withdrawn, and has locations")
+    if not 0 < announcement.expires - announcement.issued <= LIFE_MAX_S:
+        raise BadAnnouncementError(f"its life is not between 0 and {LIFE_MAX_S} seconds")
+    if announcement.withdrawn and announcement.locations:
+        raise BadAnnouncementError("it is withdrawn, and has locations")
     return announcement
 
 
-def _check_locations(announcement: Announcement) -> None:
-    for location in announcement.locations:
-        try:
-            nurl = parse_nurl(location.nurl)
-        except ValueError as error:
-            raise BadAnnouncementError(f"a location: {error}") from None
-        _check(location.spki == announcement.locations[0].spki, "its locations have several TLS keys")
-        _check(nurl.spki_hash == spki_hash(location.spki), "a location's NURL names another TLS key")
-        message = _location_message(announcement.verify_key, location.nurl)
-        proven = signatures.verify_with_tls_key(location.spki, message, location.proof)
-        _check(proven, "a location is not vouched for by its TLS key")
-
-
-def _locations(value: object) -> tuple[Location, ...]:
-    items = _list(value)
-    _check(len(items) <= LOCATIONS_MAX, f"it has more than {LOCATIONS_MAX} locations")
-    return tuple(_location(item) for item in items)
+def _check_location(location: Location, announcement: Announcement) -> None:
+    try:
+        nurl = parse_nurl(location.nurl)
+    except ValueError as error:
+        raise BadAnnouncementError(f"a location: {error}") from None
+    if location.spki != announcement.locations[0].spki:
+        raise BadAnnouncementError("its locations have several TLS keys")
+    if nurl.spki_hash != spki_hash(location.spki):
+        raise BadAnnouncementError("a NURL names another TLS key than its location")
+    message = _location_message(announcement.verify_key, location.nurl)
+    if not signatures.verify_with_tls_key(location.spki, message, location.proof):
+        raise BadAnnouncementError("a location is not vouched for by its TLS key")
 
 
 def _location(value: object) -> Location:
-    _check(isinstance(value, dict) and value.keys() == {_NURL, _SPKI, _PROOF}, "a location has other keys")
-    assert isinstance(value, dict)
+    parts = items.fields(value, "location", (_NURL, _SPKI, _PROOF))
     return Location(
-        nurl=_text(value[_NURL], MAX_NURL),
-        spki=_octets(value[_SPKI], 1, _SPKI_MAX),
-        proof=_octets(value[_PROOF], _PROOF_MIN, _PROOF_MAX),
+        nurl=items.text(parts[_NURL], "NURL", MAX_NURL),
+        spki=items.octets(parts[_SPKI], "SPKI", 1, _SPKI_MAX),
+        proof=items.octets(parts[_PROOF], "proof", _PROOF_MIN, _PROOF_MAX),
     )
 
 
 def _version(value: object) -> tuple[str, str]:
-    items = _list(value)
-    _check(len(items) == 2, "its version is not a pair")
-    return _shown_text(items[0], ANNOUNCEMENT_MAX), _shown_text(items[1], ANNOUNCEMENT_MAX)
+    mine, oldest = items.array(value, "version", 2, 2)
+    return items.shown_text(mine, "version"), items.shown_text(oldest, "oldest version")
 
 
 def _properties(value: object) -> Mapping[str, object]:
-    _check(
-        isinstance(value, dict) and all(isinstance(key, str) for key in value), "its properties have no names"
-    )
-    assert isinstance(value, dict)
-    _check(_nesting(value) <= NESTING_MAX, f"its properties are nested deeper than {NESTING_MAX} levels")
-    return value
+    properties = items.text_map(value, "properties")
+    if _nesting(properties) > NESTING_MAX:
+        raise BadAnnouncementError(f"its properties are nested deeper than {NESTING_MAX} levels")
+    return properties
 
 
 def _nesting(value: object) -> int:
@@ -311,43 +301,7 @@ def _nesting(value: object) -> int:
 
 
 def _service(value: object) -> str:
-    _check(isinstance(value, str) and SERVICE_PATTERN.fullmatch(value) is not None, "no name of a service")
-    assert isinstance(value, str)
-    return value
-
-
-def _shown_text(value: object, length_max: int) -> str:
-    text = _text(value, length_max)
-    _check(_NOT_SHOWN.search(text) is None, "a text holds control characters")
-    return text
-
-
-def _text(value: object, length_max: int) -> str:
-    _check(isinstance(value, str) and len(value) <= length_max, f"no text of at most {length_max} characters")
-    assert isinstance(value, str)
-    return value
-
-
-def _number(value: object) -> int:
-    _check(isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INTEGER_END, "no number")
-    assert isinstance(value, int)
-    return value
-
-
-def _octets(value: object, size_min: int, size_max: int) -> bytes:
-    _check(
-        isinstance(value, bytes) and size_min <= len(value) <= size_max, "bytes that are too few or too many"
-    )
-    assert isinstance(value, bytes)
-    return value
-
-
-def _list(value: object) -> Sequence[object]:
-    _check(isinstance(value, list), "not a list")
-    assert isinstance(value, list)
-    return value
-
-
-def _check(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise BadAnnouncementError(otherwise)
+    name = items.text(value, "service")
+    if SERVICE_PATTERN.fullmatch(name) is None:
+        raise BadAnnouncementError("its service has no proper name")
+    return name
