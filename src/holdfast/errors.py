@@ -100,6 +100,10 @@ class ServerError(UnavailableError):
     """One server did not do what it was asked: refused, failed, hung or broke the protocol."""
 
 
+class IncompatiblePeerError(UnavailableError):
+    """A peer's version and ours cannot talk to each other; the message says which side must upgrade."""
+
+
 class WrongServerKeyError(ServerError):
     """A server presented another TLS key than the one it is known by. Nothing was sent to it."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cbor2
 import pytest
 
-from holdfast.node.identity import load_identity
+from holdfast.node.storage_identity import load_storage_identity
 from holdfast.protocol.storage_calls import authorization_value, secret_header
 from holdfast.testing.raw_https import RawConnection
 from holdfast.testing.storage_bench import ALLOCATE, MSI, RTW, SI, UPLOAD, Secret, share, tagged
@@ -72,7 +72,7 @@ async def process(directory: Path) -> AsyncIterator[Process]:
     assert child.stdin is not None
     assert child.stdout is not None
     port = int(await child.stdout.readline())
-    server = Process(port, load_identity(directory / "private").swissnum)
+    server = Process(port, load_storage_identity(directory / "private").swissnum)
     try:
         yield server
     finally:

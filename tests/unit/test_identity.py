@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from holdfast.crypto import base32
 from holdfast.errors import ConfigError
-from holdfast.node.identity import IDENTITY_FILES, create_identity, load_identity
+from holdfast.node.storage_identity import IDENTITY_FILES, create_storage_identity, load_storage_identity
 from holdfast.protocol.nurl import spki_hash
 
 
 @pytest.fixture
 def private(tmp_path: Path) -> Path:
-    create_identity(tmp_path / "private")
+    create_storage_identity(tmp_path / "private")
     return tmp_path / "private"
 
 
@@ -48,7 +48,7 @@ def test_the_certificate_is_version_3_self_signed_p256_and_lasts_decades(private
 
 
 def test_the_parts_have_the_forms_that_clients_expect(private: Path) -> None:
-    identity = load_identity(private)
+    identity = load_storage_identity(private)
     assert identity.server_id.startswith("v0-")
     assert len(base32.decode(identity.server_id.removeprefix("v0-"))) == 32
     assert len(identity.swissnum) == 32
@@ -59,9 +59,9 @@ def test_the_parts_have_the_forms_that_clients_expect(private: Path) -> None:
 
 
 def test_it_stays_the_same_and_no_two_are_alike(private: Path, tmp_path: Path) -> None:
-    assert load_identity(private) == load_identity(private)
-    other = create_identity(tmp_path / "other")
-    mine = load_identity(private)
+    assert load_storage_identity(private) == load_storage_identity(private)
+    other = create_storage_identity(tmp_path / "other")
+    mine = load_storage_identity(private)
     for part in ("server_id", "spki_hash", "swissnum", "server_seed", "permutation_seed"):
         assert getattr(mine, part) != getattr(other, part)
 
@@ -74,14 +74,14 @@ def test_only_the_owner_can_read_it(private: Path) -> None:
 
 
 def test_its_secrets_are_not_in_its_repr(private: Path) -> None:
-    assert load_identity(private).swissnum not in repr(load_identity(private))
+    assert load_storage_identity(private).swissnum not in repr(load_storage_identity(private))
 
 
 def test_an_identity_is_never_replaced(private: Path) -> None:
-    before = load_identity(private)
+    before = load_storage_identity(private)
     with pytest.raises(ConfigError, match="has an identity already"):
-        create_identity(private)
-    assert load_identity(private) == before
+        create_storage_identity(private)
+    assert load_storage_identity(private) == before
 
 
 def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_a_failed_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "link", failing_link)
     with pytest.raises(OSError, match="No space"):
-        create_identity(tmp_path / "private")
+        create_storage_identity(tmp_path / "private")
     assert list((tmp_path / "private").iterdir()) == []
 
 
@@ -120,17 +120,17 @@ def test_a_missing_or_damaged_file_is_named_and_not_shown(
     if (name, said) == ("swissnum", "damaged") and (private / name).read_bytes() == b"-" * 52:
         pytest.skip("a swissnum is any text of such characters")
     with pytest.raises(ConfigError) as caught:
-        load_identity(private)
+        load_storage_identity(private)
     assert str(private / name) in str(caught.value)
     assert said in str(caught.value)
     assert content.strip() not in str(caught.value)
 
 
 def test_a_certificate_of_another_key_is_refused(private: Path, tmp_path: Path) -> None:
-    create_identity(tmp_path / "other")
+    create_storage_identity(tmp_path / "other")
     mine = (private / "node.pem").read_text()
     other = (tmp_path / "other/node.pem").read_text()
     split = "-----END CERTIFICATE-----\n"
     (private / "node.pem").write_text(other.split(split)[0] + split + mine.split(split)[1])
     with pytest.raises(ConfigError, match="not that of the certificate"):
-        load_identity(private)
+        load_storage_identity(private)

@@ -1,26 +1,48 @@
 """The settings of a node: one TOML file, read once, into values that are right or
 not made at all. Nothing else reads files or the environment for a setting.
 
-Source: docs/spec/storage-disk.md, section 1; docs/spec/grid.md, section 8.
+Source: docs/spec/storage-disk.md, section 1; docs/spec/grid.md, section 8;
+docs/spec/control-and-introducer.md, section 5.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from holdfast.errors import ConfigError
-from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX, EncodingSettings
-from holdfast.node.toml_table import TomlTable
+from holdfast.grid.settings import EncodingSettings
+from holdfast.node.locations import split_location
 
 CONFIG_FILE = "holdfast.toml"
 SERVER_LISTS = ("private/servers.yaml", "private/servers.toml")
 
 Durability = Literal["fsync", "os"]
 VerifyOnClose = Literal["off", "layout", "deep"]
-WILDCARD_HOSTS = ("", "0.0.0.0", "::")  # noqa: S104  (compared with, not listened on)
+Admission = Literal["open", "approve"]
+UseStale = Literal["none", "read", "all"]
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """Who the node is, and where it listens if it serves anything."""
+
+    nickname: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one, then the same for ever
+    location: tuple[str, ...] = ()  # HOST or HOST:PORT as others reach it; empty: host and port
+    announce_packages: bool = False
+
+    @property
+    def advertised_hosts(self) -> tuple[tuple[str, int | None], ...]:
+        """Host and port under which others are told to come; port None: the one listened on."""
+        return tuple(split_location(text) for text in self.location) or ((self.host, None),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,37 +50,76 @@ class StorageConfig:
     """How this node serves storage. Sizes in bytes."""
 
     enabled: bool = False
-    port: int = 0  # 0: any free one, then the same for ever
-    host: str = "127.0.0.1"
-    location: tuple[str, ...] = ()  # HOST or HOST:PORT as clients reach it; empty: host and port
     capacity: int | None = None
     reserved_space: int = 0
     read_only: bool = False
     durability: Durability = "fsync"
     verify_on_close: VerifyOnClose = "layout"
 
-    @property
-    def advertised_hosts(self) -> tuple[tuple[str, int | None], ...]:
-        """Host and port under which clients are told to come; port None: the one listened on."""
-        return tuple(split_location(text) for text in self.location) or ((self.host, None),)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntroducerConfig:
+    """How this node introduces others."""
+
+    enabled: bool = False
+    admission: Admission = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfig:
     """How this node uses a grid."""
 
+    enabled: bool = False
     encoding: EncodingSettings = field(default_factory=EncodingSettings)  # without its convergence secret
     servers: str | None = None  # file, relative to the node directory; None: one of SERVER_LISTS
     preferred_servers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeetingConfig:
+    """What this node makes of announcements."""
+
+    use_stale: UseStale = "read"
+    forget_after_s: int = 90 * DAY_S
+    allow_private_addresses: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """Who may control this node while it runs."""
+
+    tcp: bool = False  # listen on the loopback address too
+    allow_root: bool = False
+    read_roots: tuple[str, ...] = ()  # the node itself reads files below these, when asked to
+    write_roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """What is logged."""
+
+    level: str = "info"
+    levels: Mapping[str, str] = field(default_factory=dict)  # by area: grid, servers.storage, node, ...
+    file_size: int = 4 << 20  # bytes
+    files_kept: int = 4  # older ones, beside the current one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """The settings of one node directory."""
 
-    nickname: str = ""
+    node: NodeSettings = field(default_factory=NodeSettings)
     storage: StorageConfig = field(default_factory=StorageConfig)
+    introducer: IntroducerConfig = field(default_factory=IntroducerConfig)
     client: ClientConfig = field(default_factory=ClientConfig)
+    meeting: MeetingConfig = field(default_factory=MeetingConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    logs: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def serves(self) -> bool:
+        """True if others come to this node, so that it listens."""
+        return self.storage.enabled or self.introducer.enabled
 
 
 def load_config(directory: Path) -> NodeConfig:
@@ -83,84 +144,10 @@ def parse_config(text: str, source: str) -> NodeConfig:
     Raises:
         ConfigError: see ``load_config``.
     """
+    from holdfast.node.config_reading import read_config
+
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not TOML: {error}") from error
-    whole = TomlTable(source, "", values)
-    node = whole.table("node")
-    config = NodeConfig(
-        nickname=node.text("nickname", ""),
-        storage=_storage(whole.table("storage"), present="storage" in values),
-        client=_client(whole.table("client"), source),
-    )
-    node.finish()
-    whole.finish()
-    return config
-
-
-def split_location(text: str) -> tuple[str, int | None]:
-    """Return host and port of ``HOST`` or ``HOST:PORT``; an IPv6 address stands in brackets.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, ""
-    elif not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise ValueError(f"not HOST or HOST:PORT: {text!r}")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not host or any(c in host for c in " /@#") or (":" in host and not bracketed):
-        raise ValueError(f"not HOST or HOST:PORT: {text!r}")
-    return host.strip("[]"), int(port) if port else None
-
-
-def _storage(table: TomlTable, *, present: bool) -> StorageConfig:
-    default = StorageConfig()
-    config = StorageConfig(
-        enabled=table.flag("enabled", present),
-        port=table.number("port", default.port, 0, 65535),
-        host=table.text("host", default.host),
-        location=table.texts("location"),
-        capacity=table.optional_size("capacity"),
-        reserved_space=table.size("reserved-space", default.reserved_space),
-        read_only=table.flag("read-only", default.read_only),
-        durability=cast(Durability, table.choice("durability", default.durability, ("fsync", "os"))),
-        verify_on_close=cast(
-            VerifyOnClose,
-            table.choice("verify-on-close", default.verify_on_close, ("off", "layout", "deep")),
-        ),
-    )
-    for text in config.location:
-        try:
-            split_location(text)
-        except ValueError:
-            raise table.error("location", 'must list texts of the form "HOST" or "HOST:PORT"') from None
-    if config.enabled and config.host in WILDCARD_HOSTS and not config.location:
-        raise table.error("location", "must say how clients reach this machine, since host names no address")
-    table.finish()
-    return config
-
-
-def _client(table: TomlTable, source: str) -> ClientConfig:
-    encoding = table.table("encoding")
-    default = EncodingSettings()
-    try:
-        settings = EncodingSettings(
-            shares_needed=encoding.number("shares-needed", default.shares_needed, 1, 256),
-            happiness=encoding.number("happiness", default.happiness, 1, 256),
-            shares_total=encoding.number("shares-total", default.shares_total, 1, 256),
-            segment_size_max=encoding.size("segment-size", DEFAULT_SEGMENT_SIZE_MAX),
-        )
-    except ConfigError as error:
-        prefix = "" if str(error).startswith(source) else f"{source}: client."
-        raise ConfigError(f"{prefix}{error}") from None
-    config = ClientConfig(
-        encoding=settings,
-        servers=table.text("servers", "") or None,
-        preferred_servers=frozenset(table.texts("preferred-servers")),
-    )
-    encoding.finish()
-    table.finish()
-    return config
+    return read_config(values, source)

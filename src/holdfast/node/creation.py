@@ -2,114 +2,125 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from holdfast.errors import ConfigError
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.client_secrets import create_client_secrets
-from holdfast.node.config import CONFIG_FILE, StorageConfig, parse_config
-from holdfast.node.identity import create_identity
-
-_STORAGE_TEXT = """\
-# A storage server of a Holdfast grid.
-# Sizes are bytes, or texts such as "5M", "10G" (powers of 1000), "500Gi" (powers of 1024).
-
-[node]
-nickname = {nickname}
-
-[storage]
-enabled = true
-
-# Where to listen. Port 0: any free one, chosen at the first start and kept from then on.
-# Host "0.0.0.0": on every address of this machine; then location must be given.
-port = {port}
-host = {host}
-
-# How clients reach this server: "HOST" or "HOST:PORT"; empty: host and port.
-location = {location}
-
-# Most bytes of shares to hold (absent: what the disk has), and bytes of the disk that stay free.
-# capacity = "100G"
-reserved-space = {reserved_space}
-
-# Accept nothing new.
-read-only = false
-
-# "fsync": answer when bytes are on the disk. "os": do not wait; a power failure may cost them.
-durability = "fsync"
-
-# How closely to look at a finished share before taking it: "off", "layout" or "deep".
-verify-on-close = "layout"
-"""
-
-_CLIENT_TEXT = """\
-# A client of a Holdfast grid.
-
-[client]
-# The storage servers of the grid, in the form that tahoe-lafs reads too.
-servers = "private/servers.yaml"
-
-# Ids of servers to use before all others.
-preferred-servers = []
-
-[client.encoding]
-# How many shares give a file back, how many servers must each hold one, how many are made.
-shares-needed = {needed}
-happiness = {happiness}
-shares-total = {total}
-
-# Most bytes that are encoded at once.
-segment-size = "1Mi"
-"""
+from holdfast.node.config import (
+    CONFIG_FILE,
+    Admission,
+    ClientConfig,
+    IntroducerConfig,
+    NodeConfig,
+    NodeSettings,
+    StorageConfig,
+    parse_config,
+)
+from holdfast.node.config_text import new_config_text
+from holdfast.node.identity import create_node_identity, new_files
+from holdfast.node.introducer_list import write_introducers
+from holdfast.node.storage_identity import create_storage_identity
+from holdfast.node.swissnums import (
+    NODE_SWISSNUM_FILE,
+    PUBLISH_SWISSNUM_FILE,
+    SUBSCRIBE_SWISSNUM_FILE,
+    new_swissnum,
+)
 
 
-def create_storage_node(directory: Path, *, nickname: str, storage: StorageConfig | None = None) -> None:
-    """Make the directory of a storage server, with a new identity.
-
-    Of ``storage`` these are written: port, host, location, reserved space.
+def create_introducer(
+    directory: Path, settings: NodeSettings | None = None, *, admission: Admission = "open"
+) -> None:
+    """Make the directory of an introducer.
 
     Raises:
-        ConfigError: the directory exists and is not empty, or ``storage`` makes no sense.
+        ConfigError: the directory exists and is not empty, or the settings make no sense.
         OSError: it cannot be written.
     """
-    storage = storage or StorageConfig()
-    text = _STORAGE_TEXT.format(
-        nickname=json.dumps(nickname),  # a JSON text is a TOML text
-        port=storage.port,
-        host=json.dumps(storage.host),
-        location=json.dumps(list(storage.location)),
-        reserved_space=storage.reserved_space,
+    introducer = IntroducerConfig(enabled=True, admission=admission)
+    create_node_directory(directory, NodeConfig(node=settings or NodeSettings(), introducer=introducer))
+
+
+def create_storage_node(
+    directory: Path,
+    settings: NodeSettings,
+    *,
+    introducers: Mapping[str, str] | None = None,
+    storage: StorageConfig | None = None,
+    encoding: EncodingSettings | None = None,
+) -> None:
+    """Make the directory of a storage server, which can use the grid too if it has an ``encoding``.
+
+    Args:
+        introducers: petname to publish NURL.
+        storage: of it, the reserved space is written.
+
+    Raises: as ``create_introducer``.
+    """
+    config = NodeConfig(
+        node=settings,
+        storage=storage or StorageConfig(enabled=True),
+        client=ClientConfig(enabled=encoding is not None, encoding=encoding or EncodingSettings()),
+    )
+    create_node_directory(directory, config, introducers or {})
+
+
+def create_client_node(
+    directory: Path,
+    encoding: EncodingSettings | None = None,
+    *,
+    nickname: str = "",
+    introducers: Mapping[str, str] | None = None,
+) -> None:
+    """Make the directory of a client, which serves nothing.
+
+    Args:
+        introducers: petname to NURL.
+
+    Raises: as ``create_introducer``.
+    """
+    client = ClientConfig(enabled=True, encoding=encoding or EncodingSettings())
+    create_node_directory(
+        directory, NodeConfig(node=NodeSettings(nickname=nickname), client=client), introducers or {}
     )
 
-    def fill(temporary: Path) -> None:
-        create_identity(temporary / "private")
-        (temporary / CONFIG_FILE).write_text(text, encoding="utf-8")
 
+def create_node_directory(
+    directory: Path, config: NodeConfig, introducers: Mapping[str, str] | None = None
+) -> None:
+    """Make a node with any set of services, with new keys and secrets.
+
+    Raises: as ``create_introducer``.
+    """
+    text = new_config_text(config)
     parse_config(text, CONFIG_FILE)
-    _create(directory, fill)
-
-
-def create_client_node(directory: Path, encoding: EncodingSettings) -> None:
-    """Make the directory of a client, with new secrets and without servers.
-
-    Raises:
-        ConfigError: the directory exists and is not empty.
-        OSError: it cannot be written.
-    """
-    text = _CLIENT_TEXT.format(
-        needed=encoding.shares_needed, happiness=encoding.happiness, total=encoding.shares_total
-    )
 
     def fill(temporary: Path) -> None:
-        create_client_secrets(temporary / "private")
+        private = temporary / "private"
+        if config.storage.enabled:
+            create_storage_identity(private)
+        else:
+            create_node_identity(private)
+        with new_files(private, _swissnums(config)):
+            pass
+        if config.client.enabled:
+            create_client_secrets(private)
+        write_introducers(private, introducers or {})
         (temporary / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     _create(directory, fill)
+
+
+def _swissnums(config: NodeConfig) -> dict[str, str]:
+    names = [NODE_SWISSNUM_FILE] if config.serves else []
+    if config.introducer.enabled:
+        names += [PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE]
+    return {name: new_swissnum() for name in names}
 
 
 def _create(directory: Path, fill: Callable[[Path], None]) -> None:

@@ -1,23 +1,23 @@
-"""What makes a storage server the same server for life: its TLS key, its swissnum, its
-node key, its server seed and its permutation seed. Lose one of them, and clients no
-longer find the server, or can no longer change what they stored there.
+"""Who a node is: its TLS key, by which peers recognise it when they connect, and its node
+key, which names it and signs what it announces. Made once, and the same for life.
 
-Source: docs/spec/grid.md, sections 1, 7 and 8; docs/spec/storage-protocol.md, section
-3.1; docs/spec/control-and-introducer.md, section 4.1.
+Source: docs/spec/grid.md, section 1; docs/spec/control-and-introducer.md, section 4.1.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import re
 import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -28,84 +28,99 @@ from cryptography.hazmat.primitives.serialization import (
 
 from holdfast.crypto import base32
 from holdfast.errors import ConfigError
-from holdfast.node.private_files import (
-    make_private_directory,
-    read_base32_file,
-    read_private_file,
-    write_private_file,
-)
+from holdfast.interfaces.types import NodeId, NodeId20
+from holdfast.node.private_files import make_private_directory, read_private_file, write_private_file
 from holdfast.protocol.nurl import spki_hash
 
 TLS_FILE = "node.pem"
 NODE_KEY_FILE = "node.key"
-SWISSNUM_FILE = "swissnum"
-SERVER_SEED_FILE = "server-seed"
-PERMUTATION_SEED_FILE = "permutation-seed"
-IDENTITY_FILES = (TLS_FILE, NODE_KEY_FILE, SWISSNUM_FILE, SERVER_SEED_FILE, PERMUTATION_SEED_FILE)
+NODE_FILES = (TLS_FILE, NODE_KEY_FILE)
 
-SWISSNUM_SIZE = 20  # bytes, 32 characters of base32
-SEED_SIZE = 20
-KEY_SIZE = 32
+KEY_SIZE = 32  # bytes
 VALIDITY_YEARS = 100
-_SWISSNUM = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 _KEY_PREFIX = "priv-v0-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StorageIdentity:
-    """The identity of one storage server."""
+class NodeIdentity:
+    """The two keys of a node."""
 
-    server_id: str  # "v0-" and 52 characters
-    spki_hash: str  # 43 characters
-    swissnum: str = field(repr=False)
-    server_seed: bytes  # 20 bytes
-    permutation_seed: bytes  # 32 bytes
+    verify_key: bytes  # Ed25519, 32 bytes
+    signing_seed: bytes = field(repr=False)  # 32 bytes
+    key_info: bytes = field(repr=False)  # SubjectPublicKeyInfo of the TLS key, DER
     tls_path: Path  # certificate and key, PEM
 
+    @property
+    def server_id(self) -> str:
+        """ "v0-" and 52 characters: the name of this node everywhere."""
+        return "v0-" + base32.encode(self.verify_key)
 
-def create_identity(private: Path) -> StorageIdentity:
+    @property
+    def spki_hash(self) -> str:
+        """43 characters: what stands in every NURL of this node."""
+        return spki_hash(self.key_info)
+
+    @property
+    def node_id(self) -> NodeId:
+        return NodeId(hashlib.sha256(self.key_info).digest())
+
+    @property
+    def node_id20(self) -> NodeId20:
+        return NodeId20(self.node_id[:20])
+
+    def tls_key(self) -> PrivateKeyTypes:
+        """Return the private TLS key."""
+        return load_pem_private_key(self.tls_path.read_bytes(), None)
+
+
+def create_node_identity(private: Path) -> NodeIdentity:
     """Create a new identity in the directory ``private``, made with mode 0700 if need be.
 
-    All of it is created or none; what is there is never replaced.
-
     Raises:
-        ConfigError: a file of an identity is there already.
+        ConfigError: a file of an identity is there already; nothing was changed.
         OSError: the directory cannot be written.
     """
-    make_private_directory(private)
-    for name in IDENTITY_FILES:
-        if (private / name).exists():
-            raise ConfigError(f"{private / name} exists: this node has an identity already")
-    written: list[Path] = []
-    try:
-        for name, text in _new_identity().items():
-            write_private_file(private / name, text + "\n", replace=False)
-            written.append(private / name)
-        return load_identity(private)
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
+    with new_files(private, _new_identity()):
+        return load_node_identity(private)
 
 
-def load_identity(private: Path) -> StorageIdentity:
+def load_node_identity(private: Path) -> NodeIdentity:
     """Read the identity kept in the directory ``private``.
 
     Raises:
         ConfigError: a file of it is missing, damaged, or open to other users; the message names the file.
     """
-    tls_path = private / TLS_FILE
-    swissnum = read_private_file(private / SWISSNUM_FILE)
-    if _SWISSNUM.fullmatch(swissnum) is None:
-        raise ConfigError(f"{private / SWISSNUM_FILE} is damaged: it is not a swissnum")
-    return StorageIdentity(
-        server_id=_server_id(private / NODE_KEY_FILE),
-        spki_hash=spki_hash(_tls_key_info(tls_path)),
-        swissnum=swissnum,
-        server_seed=read_base32_file(private / SERVER_SEED_FILE, SEED_SIZE),
-        permutation_seed=read_base32_file(private / PERMUTATION_SEED_FILE, KEY_SIZE),
-        tls_path=tls_path,
+    seed = _signing_seed(private / NODE_KEY_FILE)
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    return NodeIdentity(
+        verify_key=key.public_bytes(Encoding.Raw, PublicFormat.Raw),
+        signing_seed=seed,
+        key_info=_tls_key_info(private / TLS_FILE),
+        tls_path=private / TLS_FILE,
     )
+
+
+@contextmanager
+def new_files(private: Path, texts: Mapping[str, str]) -> Iterator[None]:
+    """Write secret files, none of which may exist; take them away again if the block fails.
+
+    Raises:
+        ConfigError: one exists; nothing was changed.
+    """
+    make_private_directory(private)
+    for name in texts:
+        if (private / name).exists():
+            raise ConfigError(f"{private / name} exists: this node has an identity already")
+    written: list[Path] = []
+    try:
+        for name, text in texts.items():
+            write_private_file(private / name, text + "\n", replace=False)
+            written.append(private / name)
+        yield
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _new_identity() -> dict[str, str]:
@@ -113,13 +128,9 @@ def _new_identity() -> dict[str, str]:
     tls_key = ec.generate_private_key(ec.SECP256R1())
     certificate = _self_signed(tls_key).public_bytes(Encoding.PEM)
     key = tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    spki = tls_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return {
         TLS_FILE: (certificate + key).decode("ascii").rstrip(),
         NODE_KEY_FILE: _KEY_PREFIX + base32.encode(secrets.token_bytes(KEY_SIZE)),
-        SWISSNUM_FILE: base32.encode(secrets.token_bytes(SWISSNUM_SIZE)),
-        SERVER_SEED_FILE: base32.encode(hashlib.sha256(spki).digest()[:SEED_SIZE]),
-        PERMUTATION_SEED_FILE: base32.encode(secrets.token_bytes(KEY_SIZE)),
     }
 
 
@@ -154,13 +165,12 @@ def _tls_key_info(path: Path) -> bytes:
     return info
 
 
-def _server_id(path: Path) -> str:
+def _signing_seed(path: Path) -> bytes:
     text = read_private_file(path)
     try:
         seed = base32.decode(text.removeprefix(_KEY_PREFIX)) if text.startswith(_KEY_PREFIX) else b""
-        key = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
     except ValueError:
-        raise ConfigError(
-            f'{path} is damaged: it must hold "{_KEY_PREFIX}" and 52 base32 characters'
-        ) from None
-    return "v0-" + base32.encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        seed = b""
+    if len(seed) != KEY_SIZE:
+        raise ConfigError(f'{path} is damaged: it must hold "{_KEY_PREFIX}" and 52 base32 characters')
+    return seed

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from holdfast.node.config import NodeConfig, load_config
-from holdfast.node.identity import StorageIdentity, load_identity
 from holdfast.node.ports import remembered_port
+from holdfast.node.storage_identity import StorageIdentity, load_storage_identity
 from holdfast.protocol.nurl import Nurl
 from holdfast.protocol.server_record import ServerRecord, to_tahoe
 
@@ -27,11 +27,11 @@ def record_of(config: NodeConfig, identity: StorageIdentity, port: int) -> Serve
                 port=advertised or port,
                 swissnum=identity.swissnum,
             )
-            for host, advertised in config.storage.advertised_hosts
+            for host, advertised in config.node.advertised_hosts
         ),
         server_seed=identity.server_seed,
         permutation_seed=identity.permutation_seed,
-        nickname=config.nickname,
+        nickname=config.node.nickname,
     )
 
 
@@ -43,9 +43,9 @@ def known_records(directories: Iterable[Path]) -> Iterator[ServerRecord]:
     """
     for directory in directories:
         config = load_config(directory)
-        port = config.storage.port or remembered_port(directory)
+        port = config.node.port or remembered_port(directory)
         if port is not None:
-            yield record_of(config, load_identity(directory / "private"), port)
+            yield record_of(config, load_storage_identity(directory / "private"), port)
 
 
 def server_list_text(records: Iterable[ServerRecord]) -> str:

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from holdfast.errors import ConfigError
+from holdfast.node.durations import parse_duration
 from holdfast.node.sizes import parse_size
 
 
@@ -74,6 +75,22 @@ class TomlTable:
             self._known.append(key)
             return None
         return self.size(key, 0)
+
+    def seconds(self, key: str, default: int) -> int:
+        """Return seconds. A whole number, or a text such as "90d" (see ``parse_duration``)."""
+        value = self._take(key, default)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        if isinstance(value, str):
+            try:
+                return parse_duration(value)
+            except ValueError:
+                pass
+        raise self.error(key, 'must be a time, such as "45s", "12h" or "90d"')
+
+    def left(self) -> list[str]:
+        """Return the keys that nobody has asked for yet."""
+        return list(self._values)
 
     def choice(self, key: str, default: str, choices: Sequence[str]) -> str:
         value = self._take(key, default)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from holdfast.grid.client import Grid
     from holdfast.grid.settings import ClientSettings
     from holdfast.node.config import StorageConfig
-    from holdfast.node.identity import StorageIdentity
+    from holdfast.node.storage_identity import StorageIdentity
     from holdfast.protocol.server_record import ServerRecord
     from holdfast.wire.http import Handler
 

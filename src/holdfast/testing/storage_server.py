@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from holdfast.node.event_loop import loop_factory
-from holdfast.node.identity import create_identity, load_identity
+from holdfast.node.storage_identity import create_storage_identity, load_storage_identity
 from holdfast.protocol.storage_calls import authorization_value, secret_header
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
@@ -47,7 +47,9 @@ class ServedStorage:
         self.disk = disk
         self.clock = FakeClock()
         private = directory / "private"
-        self.identity = load_identity(private) if private.exists() else create_identity(private)
+        self.identity = (
+            load_storage_identity(private) if private.exists() else create_storage_identity(private)
+        )
         self.port = 0
         self._stack = AsyncExitStack()
         self._engine: StorageEngine | None = None

@@ -1,0 +1,173 @@
+"""From the tables of a node's TOML file to its settings, one function for each table.
+
+Source: docs/spec/control-and-introducer.md, section 5.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import cast
+
+from holdfast.errors import ConfigError
+from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX, EncodingSettings
+from holdfast.node.config import (
+    LOG_LEVELS,
+    Admission,
+    ClientConfig,
+    ControlConfig,
+    Durability,
+    IntroducerConfig,
+    LogConfig,
+    MeetingConfig,
+    NodeConfig,
+    NodeSettings,
+    StorageConfig,
+    UseStale,
+    VerifyOnClose,
+)
+from holdfast.node.locations import WILDCARD_HOSTS, split_location
+from holdfast.node.toml_table import TomlTable
+
+NICKNAME_MAX = 64  # characters, as in an announcement
+
+
+def read_config(values: Mapping[str, object], source: str) -> NodeConfig:
+    """Return the settings in a parsed file.
+
+    Raises:
+        ConfigError: a key is wrong; the message names ``source``, the key, and what would be right.
+    """
+    whole = TomlTable(source, "", values)
+    node_table = whole.table("node")
+    config = NodeConfig(
+        node=_node(node_table),
+        storage=_storage(whole.table("storage"), present="storage" in values),
+        introducer=_introducer(whole.table("introducer"), present="introducer" in values),
+        client=_client(whole.table("client"), source, present="client" in values),
+        meeting=_meeting(whole.table("introducer-client")),
+        control=_control(whole.table("control")),
+        logs=_logs(whole.table("logs")),
+    )
+    if config.serves and config.node.host in WILDCARD_HOSTS and not config.node.location:
+        raise node_table.error("location", "must say how others reach this machine: host names no address")
+    whole.finish()
+    return config
+
+
+def _node(table: TomlTable) -> NodeSettings:
+    default = NodeSettings()
+    settings = NodeSettings(
+        nickname=table.text("nickname", default.nickname),
+        host=table.text("host", default.host),
+        port=table.number("port", default.port, 0, 65535),
+        location=table.texts("location"),
+        announce_packages=table.flag("announce-packages", default.announce_packages),
+    )
+    if len(settings.nickname) > NICKNAME_MAX:
+        raise table.error("nickname", f"must have at most {NICKNAME_MAX} characters")
+    for text in settings.location:
+        try:
+            split_location(text)
+        except ValueError:
+            raise table.error("location", 'must list texts of the form "HOST" or "HOST:PORT"') from None
+    table.finish()
+    return settings
+
+
+def _storage(table: TomlTable, *, present: bool) -> StorageConfig:
+    default = StorageConfig()
+    config = StorageConfig(
+        enabled=table.flag("enabled", present),
+        capacity=table.optional_size("capacity"),
+        reserved_space=table.size("reserved-space", default.reserved_space),
+        read_only=table.flag("read-only", default.read_only),
+        durability=cast(Durability, table.choice("durability", default.durability, ("fsync", "os"))),
+        verify_on_close=cast(
+            VerifyOnClose,
+            table.choice("verify-on-close", default.verify_on_close, ("off", "layout", "deep")),
+        ),
+    )
+    table.finish()
+    return config
+
+
+def _introducer(table: TomlTable, *, present: bool) -> IntroducerConfig:
+    default = IntroducerConfig()
+    config = IntroducerConfig(
+        enabled=table.flag("enabled", present),
+        admission=cast(Admission, table.choice("admission", default.admission, ("open", "approve"))),
+    )
+    table.finish()
+    return config
+
+
+def _client(table: TomlTable, source: str, *, present: bool) -> ClientConfig:
+    encoding = table.table("encoding")
+    default = EncodingSettings()
+    try:
+        settings = EncodingSettings(
+            shares_needed=encoding.number("shares-needed", default.shares_needed, 1, 256),
+            happiness=encoding.number("happiness", default.happiness, 1, 256),
+            shares_total=encoding.number("shares-total", default.shares_total, 1, 256),
+            segment_size_max=encoding.size("segment-size", DEFAULT_SEGMENT_SIZE_MAX),
+        )
+    except ConfigError as error:
+        prefix = "" if str(error).startswith(source) else f"{source}: client."
+        raise ConfigError(f"{prefix}{error}") from None
+    config = ClientConfig(
+        enabled=table.flag("enabled", present),
+        encoding=settings,
+        servers=table.text("servers", "") or None,
+        preferred_servers=frozenset(table.texts("preferred-servers")),
+    )
+    encoding.finish()
+    table.finish()
+    return config
+
+
+def _meeting(table: TomlTable) -> MeetingConfig:
+    default = MeetingConfig()
+    config = MeetingConfig(
+        use_stale=cast(UseStale, table.choice("use-stale", default.use_stale, ("none", "read", "all"))),
+        forget_after_s=table.seconds("forget-after", default.forget_after_s),
+        allow_private_addresses=table.flag("allow-private-addresses", default.allow_private_addresses),
+    )
+    table.finish()
+    return config
+
+
+def _control(table: TomlTable) -> ControlConfig:
+    default = ControlConfig()
+    paths = table.table("paths")
+    config = ControlConfig(
+        tcp=table.flag("tcp", default.tcp),
+        allow_root=table.flag("allow-root", default.allow_root),
+        read_roots=_roots(paths, "read-roots"),
+        write_roots=_roots(paths, "write-roots"),
+    )
+    paths.finish()
+    table.finish()
+    return config
+
+
+def _roots(table: TomlTable, key: str) -> tuple[str, ...]:
+    roots = table.texts(key)
+    if not all(os.path.isabs(root) and os.path.normpath(root) == root for root in roots):
+        raise table.error(key, "must list absolute directories, without . and ..")
+    return roots
+
+
+def _logs(table: TomlTable) -> LogConfig:
+    default = LogConfig()
+    levels = table.table("levels")
+    config = LogConfig(
+        level=table.choice("level", default.level, LOG_LEVELS),
+        levels={area: levels.choice(area, "", LOG_LEVELS) for area in levels.left()},
+        file_size=table.size("file-size", default.file_size),
+        files_kept=table.number("files-kept", default.files_kept, 1, 1000),
+    )
+    if config.file_size < 64 * 1024:
+        raise table.error("file-size", "must be 64Ki or more")
+    table.finish()
+    return config

@@ -1,0 +1,201 @@
+"""The settings of a node as TOML: the commented file of a new node, and the effective
+settings of any, written out in full.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from holdfast.node.config import NodeConfig
+
+_HEAD = """\
+# A node of a Holdfast grid.
+# Sizes are bytes, or texts such as "5M", "10G" (powers of 1000), "500Gi" (powers of 1024).
+
+[node]
+nickname = {nickname}
+"""
+
+_LISTENING = """
+# Where to listen. Port 0: any free one, chosen at the first start and kept from then on.
+# Host "0.0.0.0": on every address of this machine; then location must be given.
+port = {port}
+host = {host}
+
+# How others reach this node: "HOST" or "HOST:PORT"; empty: host and port.
+location = {location}
+"""
+
+_STORAGE = """
+[storage]
+enabled = true
+
+# Most bytes of shares to hold (absent: what the disk has), and bytes of the disk that stay free.
+# capacity = "100G"
+reserved-space = {reserved_space}
+
+# Accept nothing new.
+read-only = false
+
+# "fsync": answer when bytes are on the disk. "os": do not wait; a power failure may cost them.
+durability = "fsync"
+
+# How closely to look at a finished share before taking it: "off", "layout" or "deep".
+verify-on-close = "layout"
+"""
+
+_INTRODUCER = """
+[introducer]
+enabled = true
+
+# "open": who knows the publish NURL may announce. "approve": only keys that were admitted.
+admission = {admission}
+"""
+
+_CLIENT = """
+[client]
+enabled = true
+
+# A list of storage servers beside those that introducers name (tahoe-lafs reads the same form).
+# servers = "private/servers.yaml"
+
+# Ids of servers to use before all others.
+preferred-servers = []
+
+[client.encoding]
+# How many shares give a file back, how many servers must each hold one, how many are made.
+shares-needed = {needed}
+happiness = {happiness}
+shares-total = {total}
+
+# Most bytes that are encoded at once.
+segment-size = "1Mi"
+
+[introducer-client]
+# Servers that have not renewed their announcement: "none", "read" from them, "all".
+use-stale = "read"
+
+# When to forget a server that neither renews its announcement nor answers.
+forget-after = "90d"
+
+# Use servers at addresses of this machine and of private networks even if the introducer is elsewhere.
+allow-private-addresses = false
+"""
+
+_COMMON = """
+[control]
+# Programs of this user control the node through private/control.sock.
+# tcp: on the loopback address too; its place and token are then in private/.
+tcp = false
+allow-root = false
+
+[control.paths]
+# Directories below which the node itself reads or writes files when it is asked to.
+read-roots = []
+write-roots = []
+
+[logs]
+# "debug", "info", "warning" or "error"; for areas of their own under [logs.levels], such as: grid = "debug"
+level = "info"
+file-size = "4Mi"
+files-kept = 4
+"""
+
+
+def new_config_text(config: NodeConfig) -> str:
+    """Return the commented file of a node with these settings.
+
+    It says what commands that make nodes ask for: nickname, listening, services, encoding, reserved space and
+    admission; all else has its default.
+    """
+    node, encoding = config.node, config.client.encoding
+    parts = [_HEAD.format(nickname=_value(node.nickname))]
+    if config.serves:
+        parts.append(
+            _LISTENING.format(port=node.port, host=_value(node.host), location=_value(node.location))
+        )
+    if config.storage.enabled:
+        parts.append(_STORAGE.format(reserved_space=config.storage.reserved_space))
+    if config.introducer.enabled:
+        parts.append(_INTRODUCER.format(admission=_value(config.introducer.admission)))
+    if config.client.enabled:
+        parts.append(
+            _CLIENT.format(
+                needed=encoding.shares_needed, happiness=encoding.happiness, total=encoding.shares_total
+            )
+        )
+    parts.append(_COMMON)
+    return "".join(parts)
+
+
+def effective_config_text(config: NodeConfig) -> str:
+    """Return every setting with the value that counts. It reads back to an equal configuration."""
+    return "\n".join(
+        f"[{name}]\n"
+        + "".join(f"{_key(key)} = {_value(value)}\n" for key, value in keys.items() if value is not None)
+        for name, keys in _tables(config).items()
+    )
+
+
+def _tables(config: NodeConfig) -> dict[str, dict[str, object]]:
+    node, storage, client, encoding = config.node, config.storage, config.client, config.client.encoding
+    return {
+        "node": {
+            "nickname": node.nickname,
+            "host": node.host,
+            "port": node.port,
+            "location": node.location,
+            "announce-packages": node.announce_packages,
+        },
+        "storage": {
+            "enabled": storage.enabled,
+            "capacity": storage.capacity,
+            "reserved-space": storage.reserved_space,
+            "read-only": storage.read_only,
+            "durability": storage.durability,
+            "verify-on-close": storage.verify_on_close,
+        },
+        "introducer": {"enabled": config.introducer.enabled, "admission": config.introducer.admission},
+        "client": {
+            "enabled": client.enabled,
+            "servers": client.servers,
+            "preferred-servers": sorted(client.preferred_servers),
+        },
+        "client.encoding": {
+            "shares-needed": encoding.shares_needed,
+            "happiness": encoding.happiness,
+            "shares-total": encoding.shares_total,
+            "segment-size": encoding.segment_size_max,
+        },
+        "introducer-client": {
+            "use-stale": config.meeting.use_stale,
+            "forget-after": config.meeting.forget_after_s,
+            "allow-private-addresses": config.meeting.allow_private_addresses,
+        },
+        "control": {"tcp": config.control.tcp, "allow-root": config.control.allow_root},
+        "control.paths": {
+            "read-roots": config.control.read_roots,
+            "write-roots": config.control.write_roots,
+        },
+        "logs": {
+            "level": config.logs.level,
+            "file-size": config.logs.file_size,
+            "files-kept": config.logs.files_kept,
+        },
+        "logs.levels": dict(config.logs.levels),
+    }
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name, re.ASCII) else _value(name)
+
+
+def _value(value: object) -> str:
+    """Return a TOML value: what JSON and TOML write alike, and control characters escaped as TOML wants."""
+    if isinstance(value, Mapping):
+        raise TypeError("tables have their own headings")
+    if not isinstance(value, str) and isinstance(value, Iterable):
+        return json.dumps(list(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
