@@ -38,6 +38,7 @@ from holdfast.protocol.announcement import (
     check_times,
     verified_announcement,
 )
+from holdfast.protocol.invitation import ROLES
 from holdfast.protocol.versions import OLDEST_SUPPORTED
 from holdfast.servers.introducer import invitations, publishing
 from holdfast.servers.introducer.index import AnnouncementIndex, Name
@@ -139,7 +140,11 @@ class IntroducerEngine:
         wait_s: float,
         limit: int = ANNOUNCEMENTS_PER_PAGE,
     ) -> AnnouncementPage:
-        return (await self.served_page(services, since, epoch, wait_s=wait_s, limit=limit)).page
+        page, may_grow = self.page_now(services, since, epoch, limit)
+        if may_grow and wait_s > 0:
+            await self.wait_for_news(services, wait_s)
+            page, _ = self.page_now(services, since, epoch, limit)
+        return page.page
 
     async def own(self, verify_key: bytes) -> list[SignedBytes]:
         return [(held.ann, held.signature) for held in self._index.of_key(verify_key)]
@@ -155,15 +160,9 @@ class IntroducerEngine:
         page = self._pages.after(services, since, limit)
         return page, not page.page.announcements or since >= self._waiters.told
 
-    async def served_page(
-        self, services: Collection[str], since: int, epoch: bytes, *, wait_s: float, limit: int
-    ) -> ServedPage:
-        """Return a page; see ``announcements``."""
-        page, may_grow = self.page_now(services, since, epoch, limit)
-        if may_grow and wait_s > 0:
-            await self._waiters.wait(services, min(wait_s, WAIT_MAX_S))
-            page, _ = self.page_now(services, since, epoch, limit)
-        return page
+    async def wait_for_news(self, services: Collection[str], wait_s: float) -> None:
+        """Return when there is news of ``services`` (none: of any), or after ``wait_s`` seconds."""
+        await self._waiters.wait(services, min(wait_s, WAIT_MAX_S))
 
     def release_polls(self) -> None:
         """Answer all waiting polls, and let none wait from now on. To be called before the server stops."""
@@ -193,8 +192,8 @@ class IntroducerEngine:
         Raises:
             FullError: too many invitations are outstanding.
         """
-        if role not in ("client", "server"):
-            raise InputError("an invitation is for a client or a server")
+        if role not in ROLES:
+            raise InputError(f"an invitation is for one of: {', '.join(ROLES)}")
         return await self._writer.submit(
             partial(
                 invitations.create,

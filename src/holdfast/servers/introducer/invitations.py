@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
+from holdfast.protocol.invitation import SECRET_SIZE
 from holdfast.servers.introducer.refusals import FullError
 from holdfast.servers.introducer.settings import DAY_S
 from holdfast.servers.introducer.tables import invitations_table
 
-SECRET_SIZE = 10  # bytes
 KEEP_USED_S = 7 * DAY_S  # redeemed and expired ones, for whoever wonders
 
 _columns = invitations_table.c

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from holdfast.errors import ConfigError
+from holdfast.protocol.introducer_calls import SERVICES_PER_KEY
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -28,7 +29,7 @@ class IntroducerSettings:
 
     announcements_max: int = 10_000
     """Of at most 16 KiB each, all of which are held in memory."""
-    services_per_key: int = 16
+    services_per_key: int = SERVICES_PER_KEY
     change_every_s: float = 60
     """Every so often a node may change one of its announcements, after the first ``changes_burst``."""
     changes_burst: int = 5
@@ -60,3 +61,5 @@ class IntroducerSettings:
             value = getattr(self, setting.name)
             if not isinstance(value, str | bool) and not value > 0:
                 raise ConfigError(f"introducer: {setting.name} must be more than 0")
+        if self.services_per_key > SERVICES_PER_KEY:
+            raise ConfigError(f"introducer: services_per_key must be at most {SERVICES_PER_KEY}")
