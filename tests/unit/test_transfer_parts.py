@@ -577,7 +577,7 @@ async def test_what_a_broken_attempt_left_is_trusted_only_if_the_file_was_not_to
         path.write_bytes(content)
         for store in grid.stores.values():
             store.faults = Faults()
-        for server in grid.grid._servers.all():
+        for server in grid.grid.known.all():
             server.retry_now()
         with pytest.raises(UnhappyError):  # the numbers are taken until the servers drop them as idle
             await grid.grid.upload(FileNameSource(path))

@@ -15,6 +15,7 @@ from holdfast.grid.results import CheckResult, DownloadResult, UploadResult
 from holdfast.grid.server_state import ServerState
 from holdfast.grid.servers import Servers, http_services
 from holdfast.grid.settings import ClientSettings, EncodingSettings
+from holdfast.grid.transfers import Transfer, Transfers, name_of_file, name_of_source
 from holdfast.grid.uploader import Uploader
 from holdfast.grid.workers import Workers
 from holdfast.interfaces.transfer import AsyncUploadable, DownloadTarget, Uploadable
@@ -33,6 +34,7 @@ class Grid:
     def __init__(self, servers: Servers, settings: ClientSettings, workers: Workers) -> None:
         memory = MemoryBudget(settings.memory_max)
         self.known = servers
+        self._transfers = Transfers()
         self.uploader = Uploader(servers, settings.encoding, workers, memory)
         self.downloader = Downloader(servers, workers, memory)
         self.checker = Checker(servers, workers, memory)
@@ -42,6 +44,11 @@ class Grid:
         """Return how each known server is seen at the moment."""
         return [server.state for server in self.known.all()]
 
+    @property
+    def transfers(self) -> list[Transfer]:
+        """Return what is being uploaded, downloaded, checked and verified at the moment."""
+        return self._transfers.all()
+
     async def upload(
         self,
         source: Uploadable | AsyncUploadable,
@@ -49,7 +56,8 @@ class Grid:
         progress: ProgressCallback | None = None,
     ) -> UploadResult:
         """Store a file; see ``Uploader.upload``."""
-        return await self.uploader.upload(source, encoding=encoding, progress=progress)
+        with self._transfers.running("upload", name_of_source(source), progress) as note:
+            return await self.uploader.upload(source, encoding=encoding, progress=note)
 
     async def download(
         self,
@@ -61,15 +69,18 @@ class Grid:
         progress: ProgressCallback | None = None,
     ) -> DownloadResult[T]:
         """Read a file or a range of it; see ``Downloader.download``."""
-        return await self.downloader.download(uri, target, offset=offset, size=size, progress=progress)
+        with self._transfers.running("download", name_of_file(uri), progress) as note:
+            return await self.downloader.download(uri, target, offset=offset, size=size, progress=note)
 
     async def check(self, uri: str) -> CheckResult:
         """Count the shares of a file; see ``Checker.check``."""
-        return await self.checker.check(uri)
+        with self._transfers.running("check", name_of_file(uri)):
+            return await self.checker.check(uri)
 
     async def verify(self, uri: str, progress: ProgressCallback | None = None) -> CheckResult:
         """Prove every byte of every share of a file; see ``Checker.verify``."""
-        return await self.checker.verify(uri, progress)
+        with self._transfers.running("verify", name_of_file(uri), progress) as note:
+            return await self.checker.verify(uri, note)
 
 
 @asynccontextmanager

@@ -102,6 +102,11 @@ class FileNameSource:
         if not self._path.is_absolute():
             raise ValueError(f"not an absolute path: {self._path}")
 
+    @property
+    def name(self) -> str:
+        """Return the name of the file, without its directory."""
+        return self._path.name
+
     def get_filehandle(self) -> BinaryIO:
         try:
             # Opening a FIFO would wait for a writer; a stream goes through StreamSource.

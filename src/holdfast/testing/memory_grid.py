@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from holdfast.grid.client import Grid, open_grid
+from holdfast.grid.known_server import OnContact
 from holdfast.grid.settings import ClientSettings, EncodingSettings
 from holdfast.protocol.nurl import Nurl, spki_hash
 from holdfast.protocol.server_record import ServerRecord
@@ -59,5 +60,11 @@ async def memory_grid(
     encoding = encoding or EncodingSettings(convergence_secret=CONVERGENCE)
     settings = ClientSettings(lease_secret=b"l" * 32, encoding=replace(encoding), memory_max=memory_max)
     records = [memory_record(i) for i in range(servers)]
-    async with open_grid(records, settings, lambda record, _: stores[record.server_id]) as grid:
+
+    def make_service(record: ServerRecord, on_contact: OnContact) -> MemoryStorage:
+        store = stores.setdefault(record.server_id, MemoryStorage())
+        store.on_contact = on_contact
+        return store
+
+    async with open_grid(records, settings, make_service) as grid:
         yield MemoryGrid(grid, stores)

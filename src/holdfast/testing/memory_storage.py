@@ -63,11 +63,22 @@ class Faults:
 
 
 class MemoryStorage:
-    """Implements ``interfaces.storage.StorageService`` for immutable shares, in memory."""
+    """Implements ``interfaces.storage.StorageService`` for immutable shares, in memory.
+
+    Attributes:
+        on_contact: told of each answer (None) and each failure, as by a client over a network.
+        connection_lost: pretends that the server ended a connection without a request.
+        idle: pretended number of connections without a request.
+    """
 
     def __init__(self, *, space: int = 1 << 40) -> None:
         self.space = space
         self.faults = Faults()
+        self.on_contact: Callable[[ServerError | None], None] = _ignore
+        self.connection_lost: Callable[[], None] = _ignore
+        self.idle = 0
+        self.retired = False
+        self.closed = False
         self.shares: dict[tuple[bytes, int], bytes] = {}
         self.leases: dict[bytes, set[bytes]] = {}
         self.advice: list[tuple[int, str]] = []
@@ -94,19 +105,19 @@ class MemoryStorage:
     ) -> Allocation:
         raise NoSuchShareError("small shares are not stored whole here")
 
-    idle = 0
-
     def when_connection_lost(self, callback: Callable[[], None]) -> None:
-        """Nothing is open that could be lost."""
+        self.connection_lost = callback
 
     def close_idle(self) -> None:
-        """Nothing is open."""
+        self.idle = 0
 
     def retire(self) -> None:
-        """Nothing is open."""
+        self.retired = True
+        self.idle = 0
 
     def close(self) -> None:
-        """Nothing is open."""
+        self.closed = True
+        self.idle = 0
 
     @property
     def uploads(self) -> list[int]:
@@ -157,7 +168,7 @@ class MemoryStorage:
         self._writes += 1
         if self.faults.fail_after_writes is not None and self._writes > self.faults.fail_after_writes:
             self.faults.dead = True
-            raise ServerError("cannot be reached: died")
+            raise self._failure("cannot be reached: died")
         upload = self._uploads.get((index, number))
         if upload is None:
             raise NoSuchShareError("no such upload")
@@ -254,8 +265,18 @@ class MemoryStorage:
         if self.faults.hung or call in self.faults.hung_calls:
             await asyncio.get_running_loop().create_future()
         if self.faults.dead or call in self.faults.failing_calls:
-            raise ServerError("cannot be reached: dead")
+            raise self._failure("cannot be reached: dead")
         await asyncio.sleep(0)
+        self.on_contact(None)
+
+    def _failure(self, reason: str) -> ServerError:
+        error = ServerError(reason)
+        self.on_contact(error)
+        return error
+
+
+def _ignore(_: object = None) -> None:
+    """Do nothing."""
 
 
 def _gaps(written: bytearray) -> list[ByteRange]:

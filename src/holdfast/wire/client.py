@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -216,6 +217,10 @@ class ServerConnections:
             )
         except ssl.SSLError as error:
             raise ConnectionError(f"TLS failed: {error.reason}") from error
+        except socket.gaierror as error:
+            raise ConnectionError(f"the name {address.host} cannot be resolved") from error
+        except UnicodeError as error:
+            raise ConnectionError("its address is no name of a host") from error
         except OSError as error:
             reason = os.strerror(error.errno).lower() if error.errno else str(error)
             raise ConnectionError(reason) from error
