@@ -195,7 +195,7 @@ def verified_announcement(ann: bytes, signature: bytes) -> SignedAnnouncement:
         BadAnnouncementError: anything is wrong; the message says what.
     """
     if len(ann) > _ANN_MAX:
-        raise BadAnnouncementError(f"it is larger than {ANNOUNCEMENT_MAX} bytes with its signature")
+        raise BadAnnouncementError(f"it has more than {ANNOUNCEMENT_MAX} bytes, signed")
     try:
         announcement = _from_item(deterministic_cbor.decode(ann, size_max=_ANN_MAX))
     except MalformedCborError as error:
