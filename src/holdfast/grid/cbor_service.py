@@ -24,7 +24,7 @@ T = TypeVar("T")
 CALL_S = 30.0  # for a whole call that is not meant to wait
 SILENCE_S = 15.0  # without a sign of life
 TRANSFER_S = 60.0  # for the bytes of an answer, beyond the time the server may wait
-ANSWER_MAX = 256 * 1024  # bytes of an ordinary answer
+ANSWER_MAX = 64 * 1024  # bytes of an ordinary answer
 RETRY_AFTER_MAX_S = 300.0
 _MEDIA_TYPE = "application/cbor"
 

@@ -35,6 +35,8 @@ class IntroducerLink:
         self.petname = petname
         self.introducer = introducer
         self.refusal = ""  # why it does not take what we publish; empty if it does
+        self.suspicion = ""  # what was wrong with what it handed out last; empty if nothing
+        self.on_return: list[Callable[[], None]] = []  # called when it answers again
         self._periods = periods
         self._clock = clock
         self._monotonic = monotonic
@@ -51,16 +53,18 @@ class IntroducerLink:
 
     @property
     def state(self) -> IntroducerState:
-        reason = self._problem or self.refusal or "answers"
+        reason = self._problem or self.refusal or self.suspicion or "answers"
         return IntroducerState(self.petname, self.connected, reason, self._last_contact)
 
     def answered(self) -> None:
         """Note that it answered a request."""
-        if self._problem:
-            log.info("introducer answers", introducer=self.petname)
-        self._problem = ""
+        had_problem, self._problem = self._problem, ""
         self._last_contact = self._clock()
         self._answered_at = self._monotonic()
+        if had_problem:
+            log.info("introducer answers", introducer=self.petname)
+            for call in self.on_return:
+                call()
 
     def failed(self, error: Exception) -> None:
         """Note that it did not. What it did wrong is logged once."""
