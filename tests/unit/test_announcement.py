@@ -103,11 +103,11 @@ def _refusal(item: object) -> str:
 def test_the_vector_of_the_specification_is_reproduced() -> None:
     assert VERIFY_KEY.hex() == VECTOR["verify key"]
     assert _nurl() == VECTOR["NURL"]
-    assert LOCATION == Location(
+    assert Location(
         nurl=VECTOR["NURL"],
         spki=bytes.fromhex(VECTOR["SPKI of TLS key"]),
         proof=bytes.fromhex(VECTOR["proof"]),
-    )
+    ) == LOCATION
     assert SIGNED.ann.hex() == VECTOR["ann"]
     assert SIGNED.signature.hex() == VECTOR["signature"]
     assert SIGNED.bytes_pair == (SIGNED.ann, SIGNED.signature)
