@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,42 +16,16 @@ from typing import Any
 import pytest
 
 from holdfast.errors import ConfigError, InputError
-from holdfast.grid.client import Grid
 from holdfast.node.config import ControlConfig
-from holdfast.node.control.handler import control_handler
 from holdfast.node.control.listener import _for_users, serve_control
-from holdfast.node.control.tokens import Tokens
-from holdfast.node.metrics import Figure
+from holdfast.testing.controlled_node import memory_node
 from holdfast.wire.http import Request, Response
 from holdfast.wire.local_client import LocalClient, NotRunningError
 
 
-class QuietNode:
-    """A node without a client side."""
-
-    grid: Grid | None = None
-
-    def __init__(self) -> None:
-        self.stopped = False
-
-    def status(self) -> Mapping[str, object]:
-        return {"nickname": "quiet"}
-
-    def figures(self) -> Sequence[Figure]:
-        return ()
-
-    async def wait_for_connections(self, count: int, timeout_s: float) -> int:
-        return 0
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
 @asynccontextmanager
 async def controlled(private: Path, config: ControlConfig | None = None) -> AsyncIterator[LocalClient]:
-    private.mkdir(mode=0o700, exist_ok=True)
-    handler = control_handler(QuietNode(), Tokens(private))
-    async with serve_control(private, handler, config or ControlConfig()):
+    async with memory_node(private.parent, servers=None, config=config):
         yield LocalClient(private)
 
 
@@ -69,7 +43,7 @@ async def call(client: LocalClient, target: str, method: str = "GET") -> tuple[i
 
 async def test_a_client_learns_the_status_and_files_are_private(tmp_path: Path) -> None:
     async with controlled(tmp_path / "private") as client:
-        assert await call(client, "/control/v1/status") == (200, {"nickname": "quiet"})
+        assert await call(client, "/control/v1/status") == (200, {"nickname": "memory"})
         for name in ("control.sock", "control.token"):
             assert stat.S_IMODE((tmp_path / "private" / name).stat().st_mode) == 0o600
     assert not (tmp_path / "private" / "control.sock").exists()

@@ -20,7 +20,13 @@ from holdfast.wire.socket_paths import ShortPath
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+    from typing import BinaryIO, Protocol
+
+    class Writable(Protocol):
+        """What bytes can be written to: a file, say."""
+
+        def write(self, data: memoryview, /) -> int | None: ...
+
 
 SOCKET_FILE = "control.sock"
 URL_FILE = "control.url"
@@ -52,6 +58,7 @@ class LocalClient:
         self._given = token
         self._token = token or ""
         self._socket: socket.socket | None = None
+        self._closed = False
 
     def request(
         self,
@@ -84,7 +91,8 @@ class LocalClient:
         return answer
 
     def close(self) -> None:
-        """End the request at hand, if there is one."""
+        """End the request at hand, if there is one, and allow no other."""
+        self._closed = True
         connection = self._socket
         if connection is not None:
             with suppress(OSError):  # the other end was faster
@@ -120,6 +128,9 @@ class LocalClient:
         connection, host = self._connect(timeout_s)
         self._socket = connection
         answer = LocalAnswer(connection)
+        if self._closed:
+            answer.close()
+            raise UnavailableError("the request was given up")
         lines = [
             f"{method} {target} HTTP/1.1",
             f"Host: {host}",
@@ -231,7 +242,7 @@ class LocalAnswer:
         if rest:
             yield _parsed(rest)
 
-    def copy_to(self, file: BinaryIO, on_bytes: Callable[[int], object] | None = None) -> int:
+    def copy_to(self, file: Writable, on_bytes: Callable[[int], object] | None = None) -> int:
         """Write the body to ``file`` as it comes; return its length. ``on_bytes`` is told of each piece.
 
         Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from urllib.parse import parse_qsl
 
 from holdfast.node.control.errors import BadRequestError, TooLargeError
@@ -48,6 +49,15 @@ class Arguments:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise BadRequestError(f"{name} must be a whole number from {least} to {most}")
+        return value
+
+    def seconds(self, name: str, most: float, default: float) -> float:
+        """Return a time from 0 on; a text of a number is one too."""
+        value = self._values.pop(name, default)
+        with suppress(ValueError):
+            value = float(value) if isinstance(value, str) else value
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+            raise BadRequestError(f"{name} must be a number of seconds from 0 to {most:.0f}")
         return value
 
     def flag(self, name: str, default: bool) -> bool:

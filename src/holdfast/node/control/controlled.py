@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from holdfast.grid.client import Grid
+from holdfast.grid.settings import EncodingSettings
 from holdfast.node.metrics import Figure
 
 
@@ -15,6 +16,11 @@ class ControlledNode(Protocol):
     @property
     def grid(self) -> Grid | None:
         """The client side of the node; None if it has none."""
+        ...
+
+    @property
+    def encoding(self) -> EncodingSettings:
+        """How files are encoded where a call does not say otherwise."""
         ...
 
     def status(self) -> Mapping[str, object]:

@@ -14,8 +14,12 @@ from holdfast.errors import HoldfastError
 from holdfast.node.control.answers import json_answer, refusal
 from holdfast.node.control.arguments import query_arguments
 from holdfast.node.control.controlled import ControlledNode
+from holdfast.node.control.downloads import DownloadCalls
 from holdfast.node.control.errors import DefectError, NoSuchCallError, UnauthorizedError, WrongMethodError
+from holdfast.node.control.long_calls import cancel_when_gone
+from holdfast.node.control.paths import PathRules
 from holdfast.node.control.tokens import Grant, Tokens
+from holdfast.node.control.uploads import UploadCalls
 from holdfast.node.process_memory import process_memory
 from holdfast.wire.http import BodyBrokenError, Handler, Request, Response
 
@@ -23,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 BASE = "/control/v1"
 SCHEME = "bearer "
+SERVERS_MAX = 1_000_000
+WAIT_MAX_S = 60.0
+WAIT_DEFAULT_S = 30.0
 
 Call = Callable[[Request, Grant], Awaitable[Response]]
 
@@ -30,11 +37,18 @@ Call = Callable[[Request, Grant], Awaitable[Response]]
 class ControlHandler:
     """Answers the requests that reach a node's control interface."""
 
-    def __init__(self, node: ControlledNode, tokens: Tokens) -> None:
+    def __init__(self, node: ControlledNode, tokens: Tokens, paths: PathRules) -> None:
         self._node = node
         self._tokens = tokens
+        uploads = UploadCalls(node, paths)
+        downloads = DownloadCalls(node, paths)
         self._calls: Mapping[str, Mapping[str, tuple[str, Call]]] = {
             f"{BASE}/status": {"GET": ("status", self._status)},
+            f"{BASE}/connections/wait": {"GET": ("wait", self._wait)},
+            f"{BASE}/upload": {"POST": ("upload", uploads.upload)},
+            f"{BASE}/upload-file": {"POST": ("upload-path", uploads.upload_file)},
+            f"{BASE}/download": {"POST": ("download", downloads.download)},
+            f"{BASE}/download-file": {"POST": ("download-path", downloads.download_file)},
             f"{BASE}/memory": {"GET": ("debug", self._memory)},
         }
 
@@ -65,14 +79,23 @@ class ControlHandler:
         query_arguments(request).finish()
         return json_answer(self._node.status())
 
+    async def _wait(self, request: Request, _: Grant) -> Response:
+        arguments = query_arguments(request)
+        count = arguments.number("n", 0, SERVERS_MAX)
+        timeout_s = arguments.seconds("timeout", WAIT_MAX_S, WAIT_DEFAULT_S)
+        arguments.finish()
+        cancel_when_gone(request)
+        connected = await self._node.wait_for_connections(count, timeout_s)
+        return json_answer({"connected": connected}, 200 if connected >= count else 202)
+
     async def _memory(self, request: Request, _: Grant) -> Response:
         query_arguments(request).finish()
         return json_answer(process_memory())
 
 
-def control_handler(node: ControlledNode, tokens: Tokens) -> Handler:
+def control_handler(node: ControlledNode, tokens: Tokens, paths: PathRules) -> Handler:
     """Return what answers the requests that reach the control interface of ``node``."""
-    return ControlHandler(node, tokens)
+    return ControlHandler(node, tokens, paths)
 
 
 def _presented(request: Request) -> str:

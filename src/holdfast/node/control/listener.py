@@ -24,7 +24,8 @@ from holdfast.wire.server import ServerLimits, serve_local
 from holdfast.wire.socket_paths import ShortPath
 
 LOOPBACK = "127.0.0.1"
-LIMITS = ServerLimits(connections_max=200, buffers_max=8)
+# A dead client of this machine is known at once; one that only pauses may take its time.
+LIMITS = ServerLimits(connections_max=200, buffers_max=8, silence_s=86400)
 ROOT = 0
 
 
