@@ -452,7 +452,7 @@ def client_like(grid: LocalGrid, place: Path, changed: Callable[[int, str], str]
     """Make a client of the grid whose list of servers is changed."""
     directory = place / f"client{len(list(place.iterdir()))}"
     create_client_node(directory, EncodingSettings(shares_needed=2, happiness=4, shares_total=5))
-    listed = yaml.safe_load((grid.client_directory / "private/servers.yaml").read_text())
+    listed = yaml.safe_load((grid.server_list).read_text())
     for number, entry in enumerate(listed["storage"].values()):
         nurls = entry["ann"]["anonymous-storage-NURLs"]
         entry["ann"]["anonymous-storage-NURLs"] = [changed(number, nurl) for nurl in nurls]
@@ -474,7 +474,7 @@ def test_a_bad_entry_of_the_list_is_named_and_the_others_are_used(
 
 
 def test_a_list_of_servers_can_be_toml(grid: LocalGrid, cap: str, tmp_path: Path) -> None:
-    listed = yaml.safe_load((grid.client_directory / "private/servers.yaml").read_text())["storage"]
+    listed = yaml.safe_load((grid.server_list).read_text())["storage"]
     create_client_node(tmp_path / "client", EncodingSettings())
     (tmp_path / "client/holdfast.toml").write_text("")
     nurls = [(server, entry["ann"]["anonymous-storage-NURLs"]) for server, entry in listed.items()]
@@ -658,7 +658,7 @@ async def test_the_library_opens_the_same_grid(grid: LocalGrid) -> None:
     with pytest.raises(holdfast.ConfigError, match="say which grid"):
         async with holdfast.connect():
             pass
-    async with holdfast.connect(servers=grid.client_directory / "private/servers.yaml") as stranger:
+    async with holdfast.connect(servers=grid.server_list) as stranger:
         assert (await stranger.download(stored.uri, holdfast.DataTarget())).value == DATA
         with pytest.raises(InputError):
             await stranger.upload(holdfast.FileNameSource("/none"))

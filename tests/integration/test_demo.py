@@ -24,7 +24,7 @@ def processes_below(place: Path) -> list[str]:
             line = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if str(place) in line and "storage_node" in line:
+        if str(place) in line and "holdfast.node.process" in line:
             found.append(line)
     return found
 

@@ -56,7 +56,7 @@ def test_it_starts_as_separate_processes_that_a_client_knows(grid: LocalGrid) ->
     assert states(grid) == ["running"] * 3
     assert len({server.pid for server in servers}) == len({server.port for server in servers}) == 3
     assert all(os.getsid(server.pid or 0) == server.pid for server in servers)
-    listed = (grid.client_directory / "private/servers.yaml").read_text()
+    listed = (grid.server_list).read_text()
     for server in servers:
         running = running_node(grid.directory / server.name)
         assert running is not None
@@ -98,7 +98,7 @@ def test_starting_again_changes_nothing_and_a_grid_can_grow_but_not_shrink(grid:
 def test_addresses_and_identities_stay_over_stop_kill_and_start(grid: LocalGrid) -> None:
     grid.start(2)
     before, ids = ports(grid), grid.server_ids()
-    listed = (grid.client_directory / "private/servers.yaml").read_bytes()
+    listed = (grid.server_list).read_bytes()
     grid.kill("amber")
     assert states(grid) == ["stopped", "running"]
     grid.revive("amber")
@@ -108,7 +108,7 @@ def test_addresses_and_identities_stay_over_stop_kill_and_start(grid: LocalGrid)
     assert ports(grid) == [None, None]
     grid.start()
     assert (ports(grid), grid.server_ids()) == (before, ids)
-    assert (grid.client_directory / "private/servers.yaml").read_bytes() == listed
+    assert (grid.server_list).read_bytes() == listed
 
 
 def test_it_starts_after_all_processes_died_at_once_leaving_stale_files(grid: LocalGrid) -> None:
@@ -183,7 +183,7 @@ def test_a_damaged_identity_stops_that_server_with_the_name_of_the_file(grid: Lo
 def test_only_one_process_runs_a_node(grid: LocalGrid) -> None:
     grid.start(1)
     second = subprocess.run(
-        [sys.executable, "-m", "holdfast.node.storage_node", grid.directory / "amber"],
+        [sys.executable, "-m", "holdfast.node.process", grid.directory / "amber"],
         capture_output=True,
         text=True,
         check=False,

@@ -23,9 +23,10 @@ from holdfast.errors import HoldfastError, NotEnoughSharesError, UnhappyError
 from holdfast.grid.client import Grid
 from holdfast.grid.progress import Progress
 from holdfast.grid.results import UploadResult
+from holdfast.grid.server_list import load_server_list
 from holdfast.grid.sources import DataSource, FileNameSource
 from holdfast.grid.targets import DataTarget, FileTarget
-from holdfast.node.client_node import load_client_settings, load_known_servers
+from holdfast.node.client_node import load_client_settings
 from holdfast.node.local_grid import LocalGrid
 
 SIZE = 24_000_000
@@ -209,7 +210,7 @@ async def test_damaged_share_files_are_found_named_and_reported_to_their_servers
 async def test_a_server_with_another_key_is_refused_and_named(
     local: LocalGrid, grid: Grid, data: bytes
 ) -> None:
-    records, _ = load_known_servers(local.directory)
+    records, _ = load_server_list(local.server_list)
     first, second = records[0], records[1]
     swapped = replace(first, nurls=tuple(replace(nurl, port=second.nurls[0].port) for nurl in first.nurls))
     settings = load_client_settings(local.directory)

@@ -39,7 +39,7 @@ def peer(
     grid: LocalGrid, tahoe_command: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TahoeClient]:
     """A client of tahoe-lafs that reads the list of the local grid as it is."""
-    listed = yaml.safe_load((grid.client_directory / "private/servers.yaml").read_text())["storage"]
+    listed = yaml.safe_load((grid.server_list).read_text())["storage"]
     client = TahoeClient(tahoe_command, tmp_path_factory.mktemp("peer") / "client", listed, PEER)
     try:
         client.start()

@@ -21,7 +21,7 @@ DEFAULT_SERVERS = 10
 
 @click.group()
 def grid() -> None:
-    """Run storage servers as separate processes under one directory, with a client that knows them."""
+    """Run an introducer and storage servers as separate processes under one directory, with a client."""
     raise_on_signals()
 
 
@@ -98,7 +98,7 @@ def stop(directory: Path, as_json: bool) -> None:
 @NAME
 @json_option
 def kill(directory: Path, name: str, as_json: bool) -> None:
-    """End the server NAME as a power cut would (kill -9)."""
+    """End the server (or introducer) NAME as a power cut would (kill -9)."""
     local = LocalGrid(directory)
     local.kill(name)
     if as_json:
@@ -110,7 +110,7 @@ def kill(directory: Path, name: str, as_json: bool) -> None:
 @NAME
 @json_option
 def revive(directory: Path, name: str, as_json: bool) -> None:
-    """Start the server NAME again."""
+    """Start the server (or introducer) NAME again."""
     local = LocalGrid(directory)
     local.revive(name)
     if as_json:
@@ -120,11 +120,18 @@ def revive(directory: Path, name: str, as_json: bool) -> None:
 def _show(local: LocalGrid, as_json: bool) -> None:
     servers = local.status()
     if as_json:
-        print_json({"client": str(local.client_directory), "servers": [asdict(server) for server in servers]})
+        print_json(
+            {
+                "client": str(local.client_directory),
+                "introducer": asdict(local.introducer_status()),
+                "servers": [asdict(server) for server in servers],
+            }
+        )
         return
-    width = max(len("name"), *(len(server.name) for server in servers))
+    introducer = local.introducer_status()
+    width = max(len("name"), *(len(server.name) for server in [introducer, *servers]))
     click.echo(f"{'name':{width}}  {'state':8}  {'pid':>8}  {'port':>5}  {'shares':>7}  {'used':>10}")
-    for server in servers:
+    for server in [introducer, *servers]:
         click.echo(_row(server, width))
 
 

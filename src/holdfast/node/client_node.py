@@ -35,23 +35,23 @@ def load_client_settings(directory: Path) -> ClientSettings:
     )
 
 
-def load_known_servers(directory: Path) -> tuple[list[ServerRecord], list[str]]:
-    """Read which servers the client node that ``directory`` means knows, and which entries are wrong.
+def load_listed_servers(directory: Path) -> tuple[list[ServerRecord], list[str]]:
+    """Read which servers the client node that ``directory`` means lists, and which entries are wrong.
+
+    None if there is no list: then introducers name them.
 
     Raises:
-        ConfigError: there is no list, or it makes no sense as a whole.
+        ConfigError: the list makes no sense as a whole, or the settings name one that is not there.
     """
     node = client_directory(directory)
-    return load_server_list(_server_list(node, load_config(node).client))
+    path = _server_list(node, load_config(node).client)
+    return ([], []) if path is None else load_server_list(path)
 
 
-def _server_list(node: Path, config: ClientConfig) -> Path:
+def _server_list(node: Path, config: ClientConfig) -> Path | None:
     if config.servers is not None:
         path = node / config.servers
         if not path.is_file():
             raise ConfigError(f"{node / CONFIG_FILE}: client.servers names {path}, which is not there")
         return path
-    for name in SERVER_LISTS:
-        if (node / name).is_file():
-            return node / name
-    raise ConfigError(f"{node} knows no storage servers: put their list into {node / SERVER_LISTS[0]}")
+    return next((node / name for name in SERVER_LISTS if (node / name).is_file()), None)

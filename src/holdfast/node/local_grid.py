@@ -1,9 +1,11 @@
-"""A whole grid on this machine, for trying and testing: storage servers, each a process
-of its own, and the directory of a client that knows them all.
+"""A whole grid on this machine, for trying and testing: an introducer and storage servers,
+each an ordinary node and a process of its own, and the directory of a client.
 
     DIR/grid.json     names of the servers
+    DIR/introducer/   node directory of the introducer
     DIR/<name>/       node directory of a server
     DIR/client/       node directory of the client
+    DIR/servers.yaml  the servers, for clients of tahoe-lafs
 
 Every call takes a lock, brings what it finds towards what is wanted, and can be repeated after
 any interruption: a crash, kill -9, or a restart of the machine.
@@ -18,14 +20,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.grid.settings import EncodingSettings
-from holdfast.node.creation import create_client_node, create_storage_node
+from holdfast.node.config import NodeSettings
+from holdfast.node.creation import create_client_node, create_introducer, create_storage_node
+from holdfast.node.introducer_list import INTRODUCERS_FILE, write_introducers
+from holdfast.node.introducer_nurls import PUBLISH_FILE, read_introducer_nurls
+from holdfast.node.introduction import introduce
 from holdfast.node.logs import LOG_DIRECTORY
 from holdfast.node.places import GRID_CLIENT, GRID_FILE
 from holdfast.node.private_files import write_private_file
@@ -39,6 +46,8 @@ NAMES = (
     "willow", "xenia", "yarrow", "zinnia",
 )
 # fmt: on
+INTRODUCER = "introducer"
+SERVER_LIST = "servers.yaml"
 SERVERS_MAX = 256
 OUTPUT_FILE = "output.log"  # what a server's process prints: why it did not start
 START_TIMEOUT_S = 60.0
@@ -70,6 +79,11 @@ class LocalGrid:
     @property
     def client_directory(self) -> Path:
         return self.directory / GRID_CLIENT
+
+    @property
+    def server_list(self) -> Path:
+        """The file that names every server that has ever listened; tahoe-lafs reads its form."""
+        return self.directory / SERVER_LIST
 
     @property
     def exists(self) -> bool:
@@ -113,8 +127,13 @@ class LocalGrid:
             raise InputError(f"a local grid has 1 to {SERVERS_MAX} servers")
         self._make_place(new=servers is not None)
         with self._lock():
-            names = self._create(servers, encoding)
-            self._start(names, on_running)
+            names = self._names_wanted(servers, encoding)
+            failures = self._start_introducer()
+            self._create(names, encoding)
+            failures += self._start(names, on_running)
+            self._make_known(names)
+        if failures:
+            raise UnavailableError("; ".join(failures))
 
     def revive(self, name: str) -> None:
         """Start one server.
@@ -127,7 +146,10 @@ class LocalGrid:
         with self._lock():
             if process_of(self.directory / name) is not None:
                 raise InputError(f"{name} is running")
-            self._start([name], lambda name: None)
+            failures = self._start([name], lambda name: None)
+            self._make_known(self.names)
+        if failures:
+            raise UnavailableError("; ".join(failures))
 
     def kill(self, name: str) -> None:
         """End one server as a power cut would (SIGKILL).
@@ -145,7 +167,7 @@ class LocalGrid:
 
     def stop(self) -> None:
         """End every server in an orderly way; kill those that take longer than STOP_TIMEOUT_S."""
-        names = self.names
+        names = [*self.names, INTRODUCER]
         with self._lock():
             for number in (signal.SIGTERM, signal.SIGKILL):
                 for name in names:
@@ -163,6 +185,10 @@ class LocalGrid:
             InputError: there is no grid here.
         """
         return [self._status(name) for name in self.names]
+
+    def introducer_status(self) -> ServerStatus:
+        """Return how the introducer is; it holds no shares."""
+        return self._status(INTRODUCER)
 
     def server_ids(self) -> dict[str, str]:
         """Return the server id of each server that has ever run, by name."""
@@ -182,8 +208,8 @@ class LocalGrid:
         if found:
             raise InputError(f"{self.directory} is not empty and holds no grid; give another directory")
 
-    def _create(self, servers: int | None, encoding: EncodingSettings | None) -> list[str]:
-        """Make what is missing; return the names."""
+    def _names_wanted(self, servers: int | None, encoding: EncodingSettings | None) -> list[str]:
+        """Write down which servers there are to be, if that is new; return their names."""
         existing = self.names if servers is None or self.exists else []
         names = existing if servers is None else [_name(number) for number in range(servers)]
         if len(names) < len(existing):
@@ -196,16 +222,40 @@ class LocalGrid:
             )
         if names != existing:
             write_private_file(self.directory / GRID_FILE, json.dumps({"servers": names}) + "\n")
-        for name in names:
-            if not (self.directory / name).exists():
-                create_storage_node(self.directory / name, nickname=name)
-        if not self.client_directory.exists():
-            create_client_node(self.client_directory, encoding or default_encoding(len(names)))
         return names
+
+    def _create(self, names: Sequence[str], encoding: EncodingSettings | None) -> None:
+        """Make what is missing. Servers and client learn of the introducer, once it has ever served."""
+        private = self.directory / INTRODUCER / "private"
+        nurls = read_introducer_nurls(private) if (private / PUBLISH_FILE).exists() else None
+        publish = {} if nurls is None else {INTRODUCER: nurls.publish}
+        subscribe = {} if nurls is None else {INTRODUCER: nurls.subscribe}
+        for name in names:
+            self._create_node(self.directory / name, publish, partial(_create_server, name=name))
+        settings = encoding or default_encoding(len(names))
+        self._create_node(self.client_directory, subscribe, partial(_create_client, encoding=settings))
+
+    def _create_node(
+        self,
+        directory: Path,
+        introducers: Mapping[str, str],
+        create: Callable[[Path, Mapping[str, str]], None],
+    ) -> None:
+        if not directory.exists():
+            create(directory, introducers)
+        elif introducers and not (directory / "private" / INTRODUCERS_FILE).exists():
+            write_introducers(directory / "private", introducers)
 
     # -- starting
 
-    def _start(self, names: Sequence[str], on_running: Callable[[str], None]) -> None:
+    def _start_introducer(self) -> list[str]:
+        """Make and start the introducer; return what went wrong. The grid works without one."""
+        if not (self.directory / INTRODUCER).exists():
+            create_introducer(self.directory / INTRODUCER, NodeSettings(nickname=self.directory.name[:64]))
+        return self._start([INTRODUCER], lambda name: None)
+
+    def _start(self, names: Sequence[str], on_running: Callable[[str], None]) -> list[str]:
+        """Start what does not run, and wait until all serve or have ended; return what went wrong."""
         failures: list[str] = []
         waiting = set(names)
         for name in names:
@@ -222,18 +272,24 @@ class LocalGrid:
                     failures.append(f"{name} did not start: {self._last_words(name)}")
                 waiting.discard(name)
             time.sleep(POLL_INTERVAL_S if waiting else 0)
-        try:
+        return failures
+
+    def _make_known(self, names: Sequence[str]) -> None:
+        """Write the list of servers, and let the client hear of those that run, before anybody uses it."""
+        with suppress(ConfigError):  # a damaged server did not start; the list stays as it was
             self._write_server_list()
-        except ConfigError as error:
-            # A damaged server did not start and is among the failures; the client's list stays as it was.
-            failures = failures or [str(error)]
-        if failures:
-            raise UnavailableError("; ".join(failures))
+        wanted = {
+            running.server_id
+            for name in names
+            if (running := running_node(self.directory / name)) is not None
+        }
+        if process_of(self.directory / INTRODUCER) is not None:
+            introduce(self.client_directory, wanted)
 
     def _launch(self, name: str) -> None:
         logs = self.directory / name / LOG_DIRECTORY
         logs.mkdir(mode=0o700, exist_ok=True)
-        command = [sys.executable, "-P", "-m", "holdfast.node.storage_node", str(self.directory / name)]
+        command = [sys.executable, "-P", "-m", "holdfast.node.process", str(self.directory / name)]
         if self._attached:
             command.append("--exit-with-parent")
         with open(logs / OUTPUT_FILE, "wb") as output:
@@ -258,8 +314,8 @@ class LocalGrid:
         return lines[-1] if lines else f"see {path.parent}"
 
     def _write_server_list(self) -> None:
-        """Tell the client of every server that has ever listened, running or not."""
-        path = self.client_directory / "private" / "servers.yaml"
+        """Name every server that has ever listened, running or not."""
+        path = self.server_list
         text = server_list_text(known_records(self.directory / name for name in self.names))
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_private_file(path, text)
@@ -304,8 +360,8 @@ class LocalGrid:
         )
 
     def _check_name(self, name: str) -> None:
-        if name not in self.names:
-            raise InputError(f"no server is called {name}; there are: {', '.join(self.names)}")
+        if name not in self.names and name != INTRODUCER:
+            raise InputError(f"no server is called {name}; there are: {', '.join([*self.names, INTRODUCER])}")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -327,6 +383,14 @@ def default_encoding(servers: int) -> EncodingSettings:
     """Return the usual encoding, with no more happiness than ``servers`` can give."""
     usual = EncodingSettings()
     return EncodingSettings(happiness=min(usual.happiness, servers))
+
+
+def _create_server(directory: Path, introducers: Mapping[str, str], *, name: str) -> None:
+    create_storage_node(directory, NodeSettings(nickname=name), introducers=introducers)
+
+
+def _create_client(directory: Path, introducers: Mapping[str, str], *, encoding: EncodingSettings) -> None:
+    create_client_node(directory, encoding, nickname=GRID_CLIENT, introducers=introducers)
 
 
 def _name(number: int) -> str:

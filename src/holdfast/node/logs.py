@@ -17,12 +17,19 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
+from holdfast.node.config import LogConfig
 from holdfast.node.redaction import hide_secret_fields, redacted
 
 LOG_DIRECTORY = "logs"
 LOG_FILE = "node.log"
-LOG_SIZE_MAX = 4 << 20  # bytes of one file
-LOG_FILES_KEPT = 4  # older ones, beside the current one
+
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
@@ -40,14 +47,19 @@ class PrivateRotatingFileHandler(logging.handlers.RotatingFileHandler):
         return os.fdopen(descriptor, "a", encoding="utf-8")
 
 
-def log_to_directory(node: Path) -> None:
-    """Write this process's log to ``logs/node.log`` of the node: JSON, a line per event, rotated."""
+def log_to_directory(node: Path, config: LogConfig) -> None:
+    """Write this process's log to ``logs/node.log`` of the node: JSON, a line per event, rotated.
+
+    Levels of areas count for the modules below them: ``grid`` for ``holdfast.grid`` and all in it.
+    """
     directory = node / LOG_DIRECTORY
     directory.mkdir(mode=0o700, exist_ok=True)
     handler = PrivateRotatingFileHandler(
-        directory / LOG_FILE, maxBytes=LOG_SIZE_MAX, backupCount=LOG_FILES_KEPT, encoding="utf-8"
+        directory / LOG_FILE, maxBytes=config.file_size, backupCount=config.files_kept, encoding="utf-8"
     )
-    _install(handler, structlog.processors.JSONRenderer(), logging.INFO)
+    _install(handler, structlog.processors.JSONRenderer(), _LEVELS[config.level])
+    for area, level in config.levels.items():
+        logging.getLogger(f"holdfast.{area}").setLevel(_LEVELS[level])
 
 
 def log_to_stream(stream: TextIO, level: int) -> None:

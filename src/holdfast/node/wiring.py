@@ -1,6 +1,7 @@
-"""The only place that picks concrete classes and joins them.
+"""Opening a grid for a program: picks the concrete classes of the client side and joins them.
 
-What a process does not use it does not load: each function imports what it joins.
+What a program does not use it does not load: each function imports what it joins. The classes of
+a running node are joined in ``services``, ``meeting`` and ``client_side``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,7 @@ from holdfast.errors import ConfigError
 if TYPE_CHECKING:
     from holdfast.grid.client import Grid
     from holdfast.grid.settings import ClientSettings
-    from holdfast.node.config import StorageConfig
-    from holdfast.node.storage_identity import StorageIdentity
     from holdfast.protocol.server_record import ServerRecord
-    from holdfast.wire.http import Handler
 
 
 def connect(
@@ -45,30 +43,6 @@ def connect(
     return _connect(node, servers, settings, on_problem)
 
 
-@asynccontextmanager
-async def open_storage_service(
-    directory: Path, config: StorageConfig, identity: StorageIdentity
-) -> AsyncIterator[Handler]:
-    """Open the shares in ``directory``, and yield what answers requests for them.
-
-    Raises:
-        HoldfastError: the directory cannot be used.
-    """
-    from holdfast.servers.storage.engine import open_storage
-    from holdfast.servers.storage.handler import storage_handler
-    from holdfast.servers.storage.settings import StorageSettings
-
-    storage_settings = StorageSettings(
-        capacity=config.capacity,
-        reserved_space=config.reserved_space,
-        read_only=config.read_only,
-        durability=config.durability,
-        verify_on_close=config.verify_on_close,
-    )
-    async with open_storage(directory, storage_settings, identity.server_seed) as engine:
-        yield storage_handler(engine, identity.swissnum)
-
-
 @lru_cache(maxsize=1)
 def _say_if_slow() -> None:
     """Say, once in the life of a process, that the native kernel could not be built here."""
@@ -91,32 +65,74 @@ async def _connect(
 ) -> AsyncIterator[Grid]:
     import secrets
 
-    import structlog
-
     from holdfast.grid.client import open_grid
-    from holdfast.grid.server_list import load_server_list
     from holdfast.grid.settings import ClientSettings
-    from holdfast.node.client_node import load_client_settings, load_known_servers
+    from holdfast.node.client_node import load_client_settings
     from holdfast.node.logs import log_through_the_standard_library
 
     log_through_the_standard_library()
     _say_if_slow()
-    records: Sequence[ServerRecord]
-    problems: Sequence[str] = ()
-    if isinstance(servers, str | os.PathLike):
-        records, problems = load_server_list(Path(servers))
-    elif servers is not None:
-        records = servers
-    elif node is not None:
-        records, problems = load_known_servers(Path(node))
-    else:
-        raise ConfigError("say which grid: the directory of a client node, or a list of servers")
-    for problem in problems:
-        if on_problem is not None:
-            on_problem(problem)
-        else:
-            structlog.get_logger(__name__).warning("a server of the list cannot be used", problem=problem)
+    tell = on_problem or _log_problem
     if settings is None and node is not None:
         settings = load_client_settings(Path(node))
-    async with open_grid(records, settings or ClientSettings(lease_secret=secrets.token_bytes(32))) as grid:
+    settings = settings or ClientSettings(lease_secret=secrets.token_bytes(32))
+    if servers is not None:
+        async with open_grid(_given(servers, tell), settings) as grid:
+            yield grid
+    elif node is not None:
+        async with _grid_of_node(Path(node), settings, tell) as grid:
+            yield grid
+    else:
+        raise ConfigError("say which grid: the directory of a client node, or a list of servers")
+
+
+def _given(
+    servers: Sequence[ServerRecord] | str | os.PathLike[str], tell: Callable[[str], None]
+) -> Sequence[ServerRecord]:
+    from holdfast.grid.server_list import load_server_list
+
+    if not isinstance(servers, str | os.PathLike):
+        return servers
+    records, problems = load_server_list(Path(servers))
+    for problem in problems:
+        tell(problem)
+    return records
+
+
+@asynccontextmanager
+async def _grid_of_node(
+    directory: Path, settings: ClientSettings, tell: Callable[[str], None]
+) -> AsyncIterator[Grid]:
+    """Open the grid of the servers that a node lists, and of those that its introducers name."""
+    from holdfast.grid.client import open_grid
+    from holdfast.node.client_node import load_listed_servers
+    from holdfast.node.config import SERVER_LISTS, load_config
+    from holdfast.node.introducer_list import INTRODUCERS_FILE, load_introducers
+    from holdfast.node.places import client_directory
+
+    node = client_directory(directory)
+    private = node / "private"
+    records, problems = load_listed_servers(directory)
+    for problem in problems:
+        tell(problem)
+    if not load_introducers(private):
+        if not records and not problems and not any((node / name).exists() for name in SERVER_LISTS):
+            raise ConfigError(
+                f"{node} knows no storage servers: name an introducer in {private / INTRODUCERS_FILE},"
+                f" or put a list of servers into {node / SERVER_LISTS[0]}"
+            )
+        async with open_grid(records, settings) as grid:
+            yield grid
+        return
+    from holdfast.node.client_side import open_brief_grid
+    from holdfast.node.meeting import meeting_settings
+
+    meeting = meeting_settings(private, load_config(node).meeting)
+    async with open_brief_grid(private, records, settings, meeting, tell) as grid:
         yield grid
+
+
+def _log_problem(problem: str) -> None:
+    import structlog
+
+    structlog.get_logger(__name__).warning("not all of the grid can be used", problem=problem)

@@ -45,7 +45,7 @@ class MixedGrid:
         if kind is not Kind.HOLDFAST:
             entries |= self.tahoe.entries
         if kind is not Kind.TAHOE:
-            text = (self.own.client_directory / "private/servers.yaml").read_text(encoding="utf-8")
+            text = (self.own.server_list).read_text(encoding="utf-8")
             entries |= yaml.safe_load(text)["storage"]
         return entries
 

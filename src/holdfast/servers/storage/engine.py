@@ -86,6 +86,11 @@ class StorageEngine:
         """Bytes of data in complete shares."""
         return self._parts.admission.stored
 
+    @property
+    def stored_shares(self) -> int:
+        """Complete shares, as the catalog counts them."""
+        return self._parts.catalog.totals()[0]
+
     # -- StorageService
 
     async def version(self) -> ServerVersion:

@@ -1,0 +1,116 @@
+"""What a node serves to others: the services its settings name, each under its own path.
+
+Source: docs/spec/control-and-introducer.md, sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast.node.config import NodeConfig
+from holdfast.node.identity import NodeIdentity
+from holdfast.node.introducer_nurls import nurls_of, read_introducer_nurls
+from holdfast.node.storage_identity import StorageIdentity, load_storage_identity
+from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, kept_swissnum
+from holdfast.wire.http import Handler
+
+if TYPE_CHECKING:
+    from holdfast.servers.introducer.engine import IntroducerEngine
+    from holdfast.servers.storage.engine import StorageEngine
+
+STORAGE_DIRECTORY = "storage"
+INTRODUCER_DATABASE = "introducer.sqlite"
+
+
+@dataclass(slots=True)
+class Services:
+    """The running services of a node. ``handlers`` by the path prefix that each has."""
+
+    identity: NodeIdentity
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    storage: StorageEngine | None = None
+    storage_identity: StorageIdentity | None = None
+    introducer: IntroducerEngine | None = None
+
+    @property
+    def names(self) -> list[str]:
+        present = {"storage": self.storage, "introducer": self.introducer}
+        return [name for name, engine in present.items() if engine is not None]
+
+    def nurls(self, private: Path, config: NodeConfig, port: int) -> dict[str, tuple[str, ...]]:
+        """Return where each service is reached that peers may be told of."""
+        found: dict[str, tuple[str, ...]] = {}
+        if self.storage_identity is not None:
+            found["storage"] = nurls_of(self.identity, config.node, port, self.storage_identity.swissnum)
+        if self.introducer is not None:
+            found["introducer"] = (read_introducer_nurls(private).subscribe,)
+        return found
+
+
+@asynccontextmanager
+async def open_services(
+    directory: Path, config: NodeConfig, identity: NodeIdentity
+) -> AsyncIterator[Services]:
+    """Open what the settings say; yield it.
+
+    Raises:
+        HoldfastError: a part of the node directory cannot be used.
+    """
+    services = Services(identity)
+    private = directory / "private"
+    async with AsyncExitStack() as stack:
+        if config.storage.enabled:
+            services.storage_identity = load_storage_identity(private)
+            await _open_storage(stack, services, directory / STORAGE_DIRECTORY, config)
+        if config.introducer.enabled:
+            await _open_introducer(stack, services, private, config)
+        yield services
+
+
+async def _open_storage(
+    stack: AsyncExitStack, services: Services, directory: Path, config: NodeConfig
+) -> None:
+    from holdfast.servers.storage.engine import open_storage
+    from holdfast.servers.storage.handler import storage_handler
+    from holdfast.servers.storage.settings import StorageSettings
+
+    assert services.storage_identity is not None
+    storage = config.storage
+    settings = StorageSettings(
+        capacity=storage.capacity,
+        reserved_space=storage.reserved_space,
+        read_only=storage.read_only,
+        durability=storage.durability,
+        verify_on_close=storage.verify_on_close,
+    )
+    identity = services.storage_identity
+    engine = await stack.enter_async_context(open_storage(directory, settings, identity.server_seed))
+    handler = storage_handler(engine, identity.swissnum)
+    services.storage = engine
+    services.handlers["/storage"] = services.handlers["/storage-ext"] = handler
+
+
+async def _open_introducer(
+    stack: AsyncExitStack, services: Services, private: Path, config: NodeConfig
+) -> None:
+    from holdfast.node.welcome import welcome_for
+    from holdfast.servers.introducer.engine import open_introducer
+    from holdfast.servers.introducer.handler import introducer_handler
+    from holdfast.servers.introducer.settings import IntroducerSettings
+
+    settings = IntroducerSettings(admission=config.introducer.admission)
+    engine = await stack.enter_async_context(
+        open_introducer(private / INTRODUCER_DATABASE, settings, services.identity.verify_key)
+    )
+    handler = introducer_handler(
+        engine,
+        kept_swissnum(private / PUBLISH_SWISSNUM_FILE),
+        kept_swissnum(private / SUBSCRIBE_SWISSNUM_FILE),
+        welcome_for(private, config),
+    )
+    services.introducer = engine
+    services.handlers["/introducer"] = services.handlers["/invitation"] = handler
