@@ -113,7 +113,7 @@ class ServerFeed:
         # min() keeps the first of equals.
         chosen = min(rivals, key=lambda id_: self._heard[id_].freshness != "fresh", default=None)
         shown = self._shown.pop(key, None)
-        if shown is not None and shown != chosen and (shown not in self._records or shown in rivals):
+        if shown is not None and shown != chosen:
             self._servers.remove(shown)
         if chosen is None:
             del self._rivals[key]

@@ -6,8 +6,8 @@ connection to a server that is gone, while refusing would lock this machine out 
 
 Ahead: everything would seem long expired, and would be forgotten as soon as it is heard. But introducers
 hand nothing out that expired more than a week ago; so where all that one says is older than that, its clock
-and ours disagree, and its time is taken: the newest ``issued``. An introducer that lies about this makes
-dead servers look fresh, and no more than that.
+and ours disagree, and its time is taken: the newest ``issued``; unless another introducer agrees with our
+clock. One that lies about this, and is believed, makes dead servers look fresh, and no more than that.
 
 Set right while running: what was measured with the wrong clock is measured anew, so that nothing is
 forgotten because a clock jumped.
@@ -41,19 +41,19 @@ class AnnouncedTime:
         self._last_monotonic = monotonic()
 
     def now(self) -> float:
-        return self._clock() - max(self._ahead.values(), default=0.0)
+        return self._clock() - min(self._ahead.values(), default=0.0)
 
     def heard(self, introducer: str, announcements: Iterable[Announcement]) -> None:
-        """Compare the clock with what an introducer handed out just now, newly verified."""
+        """Compare the clock with what an introducer handed out just now."""
         heard = [announcement for announcement in announcements if not announcement.withdrawn]
         if not heard:
             return
         clock = self._clock()
         newest = max(announcement.expires for announcement in heard)
         if clock <= newest + HANDED_OUT_S:
-            self._ahead.pop(introducer, None)
+            self._ahead[introducer] = 0.0
             return
-        if introducer not in self._ahead:
+        if not self._ahead.get(introducer):
             log.warning(
                 "the clock of this machine seems to be wrong: all announcements expired long ago",
                 introducer=introducer,

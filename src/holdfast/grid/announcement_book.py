@@ -113,13 +113,13 @@ class AnnouncementBook:
         self.changed = False
         return told
 
-    def sees_again(self, pair: SignedBytes, introducer: str, now: float) -> bool:
-        """Note that ``introducer`` hands out what is known already. False: it is not known."""
+    def sees_again(self, pair: SignedBytes, introducer: str, now: float) -> Announcement | None:
+        """Note that ``introducer`` hands out what is known already, and return it. None: it is not known."""
         held = self._by_signature.get(pair[1])
         if held is None or held.signed.ann != pair[0]:
-            return False
+            return None
         self._saw(held, introducer, now)
-        return True
+        return held.announcement
 
     def hear(self, signed: SignedAnnouncement, introducer: str, now: float) -> list[KnownAnnouncement]:
         """Take a verified announcement; return what subscribers should hear of, if anything has changed."""

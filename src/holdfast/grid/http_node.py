@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from holdfast.errors import ServerError
 from holdfast.grid.cbor_service import CborService, RefusedCallError
-from holdfast.interfaces.node import NoSuchServiceError, NodeVersions
+from holdfast.interfaces.node import NodeVersions, NoSuchServiceError
 from holdfast.interfaces.types import NodeId, NodeId20
 from holdfast.protocol import node_messages as messages
 from holdfast.protocol.introducer_calls import authorization_value

@@ -31,7 +31,12 @@ from holdfast.interfaces.introducer import (
     SignedBytes,
     Subscriber,
 )
-from holdfast.protocol.announcement import BadAnnouncementError, SignedAnnouncement, verified_announcement
+from holdfast.protocol.announcement import (
+    Announcement,
+    BadAnnouncementError,
+    SignedAnnouncement,
+    verified_announcement,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +141,11 @@ class IntroducerClient:
         """Return what is believed of a service, without what is withdrawn."""
         return self._book.known(service, self._now())
 
+    @property
+    def equivocations(self) -> int:
+        """Return how often a node was found to have signed two things with one number, since the start."""
+        return self._book.equivocations
+
     def connected_to_introducer(self) -> bool:
         return any(link.connected for link in self._links)
 
@@ -215,17 +225,22 @@ class IntroducerClient:
     ) -> None:
         """Take what an introducer hands out: what is new to us is verified, and what is bad left out."""
         now, petname = self._now(), link.petname
-        pairs = [(ann, signature) for _, ann, signature in page.announcements]
-        unknown = [pair for pair in pairs if not self._book.sees_again(pair, petname, now)]
-        problem = ""
+        unknown, handed_out = list[SignedBytes](), list[Announcement]()
+        for _, ann, signature in page.announcements:
+            if (known := self._book.sees_again((ann, signature), petname, now)) is None:
+                unknown.append((ann, signature))
+            else:
+                handed_out.append(known)
+        verified, problem = list[SignedAnnouncement](), ""
         for start in range(0, len(unknown), VERIFIED_AT_ONCE):
-            verified, problems = await asyncio.to_thread(_verify, unknown[start : start + VERIFIED_AT_ONCE])
+            good, problems = await asyncio.to_thread(_verify, unknown[start : start + VERIFIED_AT_ONCE])
+            verified += good
             problem = problems[-1] if problems else problem
-            self._time.heard(petname, [signed.announcement for signed in verified])
-            now = self._now()
-            for signed in verified:
-                if signed.announcement.service in services:
-                    self._tell(self._book.hear(signed, petname, now))
+        self._time.heard(petname, handed_out + [signed.announcement for signed in verified])
+        now = self._now()
+        for signed in verified:
+            if signed.announcement.service in services:
+                self._tell(self._book.hear(signed, petname, now))
         if problem and not link.suspicion:
             log.warning("an introducer hands out bad announcements", introducer=petname, reason=problem)
         if problem:
