@@ -17,7 +17,12 @@ COMMANDS: Mapping[str, str] = {
     "check": "count the shares of a file, or verify every byte of them",
     "grid": "a whole grid on this machine, for trying and testing",
     "demo": "store a file on a grid of ten servers, kill seven, read it back",
+    "create-introducer": "make the directory of an introducer, the meeting point of a grid",
+    "create-node": "make the directory of a storage server that can use the grid too",
+    "create-client": "make the directory of a client",
     "run": "run the storage server of a node directory",
+    "invite": "print a code with which one more machine joins the grid",
+    "join": "become a client or a server of a grid, by such a code",
 }
 EPILOG = f"Exit status of every command:\n\n\b\n{table()}"
 
@@ -27,7 +32,9 @@ class OutputGoneError(Exception):
 
 
 class LazyGroup(click.Group):
-    """Knows the names of its commands, and loads ``holdfast.cli.<name>`` for one of them."""
+    """Knows the names of its commands, and loads the module of one of them: of ``create-node``, say,
+    ``holdfast.cli.create_node``, where a function of that name is the command.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,7 +42,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"holdfast.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"holdfast.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -16,6 +16,7 @@ from typing import Literal
 from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.node.config import load_config
 from holdfast.node.introducer_nurls import PUBLISH_FILE, read_introducer_nurls
+from holdfast.node.local_grid import INTRODUCER
 from holdfast.node.places import GRID_FILE
 from holdfast.node.services import INTRODUCER_DATABASE
 from holdfast.protocol.announcement import NICKNAME_MAX
@@ -24,14 +25,13 @@ from holdfast.protocol.nurl import Nurl, parse_nurl
 
 Role = Literal["client", "server"]
 
-GRID_INTRODUCER = "introducer"  # the node inside a local grid
 LIFE_DEFAULT_S = 24 * 3600
 LIFE_MAX_S = 30 * 24 * 3600
 
 
 def introducer_directory(directory: Path) -> Path:
     """Return the node that ``directory`` means when it should invite: itself, or that of a local grid."""
-    return directory / GRID_INTRODUCER if (directory / GRID_FILE).is_file() else directory
+    return directory / INTRODUCER if (directory / GRID_FILE).is_file() else directory
 
 
 def make_invitation(directory: Path, role: Role, nickname: str, life_s: int) -> Invitation:

@@ -1,15 +1,18 @@
 """What an introducer tells a node that was invited.
 
-Source: docs/spec/control-and-introducer.md, section 3.
+Source: docs/spec/control-and-introducer.md, section 3.11.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from holdfast.node.config import NodeConfig
+from holdfast.errors import ConfigError
+from holdfast.node.config import ClientConfig, NodeConfig, load_config
 from holdfast.node.introducer_nurls import read_introducer_nurls
+from holdfast.node.places import GRID_CLIENT, GRID_FILE
 from holdfast.protocol.invitation import Welcome
 from holdfast.servers.introducer.invitations import StoredInvitation
 
@@ -19,19 +22,31 @@ def welcome_for(private: Path, config: NodeConfig) -> Callable[[StoredInvitation
 
     Args:
         private: of the introducer's node, which has served before.
-        config: its settings; the encoding of its client side, if it has one, is recommended.
+        config: its settings. The encoding of its client side, if it has one, is recommended; inside a local
+            grid, that of the client there.
     """
-    encoding = config.client.encoding
-    chosen = (encoding.shares_needed, encoding.happiness, encoding.shares_total)
 
     def welcome(invitation: StoredInvitation) -> Welcome:
         nurls = read_introducer_nurls(private)
+        client = config.client if config.client.enabled else _client_of_local_grid(private.parent.parent)
+        encoding = None if client is None else client.encoding
         return Welcome(
             role=invitation.role,
             nickname=invitation.nickname,
             introducers=(nurls.publish if invitation.role == "server" else nurls.subscribe,),
-            encoding=chosen if config.client.enabled else None,
-            grid=config.node.nickname,
+            encoding=None
+            if encoding is None
+            else (encoding.shares_needed, encoding.happiness, encoding.shares_total),
+            # Whoever joins refuses names that cannot be shown; by then the invitation is used up.
+            grid="".join(character for character in config.node.nickname if character.isprintable()),
         )
 
     return welcome
+
+
+def _client_of_local_grid(directory: Path) -> ClientConfig | None:
+    # Without an encoding the invitation is as good; failing now would waste it.
+    with suppress(ConfigError):
+        if (directory / GRID_FILE).is_file():
+            return load_config(directory / GRID_CLIENT).client
+    return None

@@ -1,0 +1,94 @@
+"""``holdfast join``: become a client or a server of a grid, by a code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from holdfast.cli import event_loop
+from holdfast.cli.messages import note, printable
+from holdfast.cli.options import MAX_CAP_LINE
+from holdfast.grid.invitation_client import InvitationError
+from holdfast.node.joining import JoinOptions, JoinResult
+from holdfast.node.joining import join as join_grid
+from holdfast.node.sizes import parse_size
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
+    try:
+        return 0 if value is None else parse_size(value)
+    except ValueError:
+        raise click.BadParameter("give bytes, or a size such as 5G or 500Gi", ctx, param) from None
+
+
+@click.command()
+@click.argument("code")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--nickname", metavar="NAME", help="What this node is called. Default: what the invitation says."
+)
+@click.option("--host", metavar="HOST", help="Server: address to listen on. Default: every address.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Server: port to listen on. Default: any free one, then the same for ever.",
+)
+@click.option(
+    "--location",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Server: how others reach it; can be repeated. "
+    "Default: the address by which this machine reaches the introducer.",
+)
+@click.option(
+    "--reserved-space",
+    metavar="SIZE",
+    callback=_size,
+    help="Server: bytes of the disk that stay free, such as 5G.",
+)
+def join(
+    code: str,
+    directory: Path,
+    nickname: str | None,
+    host: str | None,
+    port: int,
+    location: tuple[str, ...],
+    reserved_space: int,
+) -> None:
+    """Make DIR a node of the grid that CODE (from holdfast invite) invites to.
+
+    CODE "-": read from standard input, which keeps it out of the list of processes. DIR must not exist, or be
+    empty. A join that fails before the introducer has answered leaves the code as good as it was.
+    """
+    options = JoinOptions(
+        nickname=nickname, host=host, port=port, location=location, reserved_space=reserved_space
+    )
+    result = event_loop.run(join_grid(_given_code(code), directory, options))
+    _explain(result, directory, options)
+
+
+def _given_code(argument: str) -> str:
+    if argument != "-":
+        return argument
+    line = sys.stdin.readline(MAX_CAP_LINE).strip()
+    if not line:
+        raise InvitationError("standard input holds no invitation; give it in one line")
+    return line
+
+
+def _explain(result: JoinResult, directory: Path, options: JoinOptions) -> None:
+    grid = f"the grid {printable(result.grid)}" if result.grid else "the grid"
+    click.echo(f"{directory} is now a {result.role} of {grid}")
+    if result.role == "server":
+        if result.settings.location:
+            places = ", ".join(result.settings.location)
+            click.echo(f"others will be told to reach it at {places} (node.location in its holdfast.toml)")
+        click.echo(f"next: holdfast run {directory}")
+        return
+    click.echo(f"next: holdfast put --node {directory} FILE")
+    if options.for_servers:
+        note("the invitation was for a client: what was said of a server was left out")
