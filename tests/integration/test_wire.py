@@ -336,6 +336,96 @@ async def test_the_second_address_of_a_server_is_tried(peer: Peer) -> None:
         client.close()
 
 
+async def test_an_address_that_is_no_name_is_an_error_like_an_unreachable_one(peer: Peer) -> None:
+    for host in ("a..b", "x" * 64 + ".example", "%2f", "surely.invalid"):
+        client = ServerConnections([Address(host, 1)], peer.pin, pinning_ssl_context())
+        with pytest.raises(ConnectionError, match=r"no name of a host|cannot be resolved"):
+            await get(client, "/")
+
+
+async def test_whoever_wants_to_know_hears_when_the_server_ends_a_kept_connection(peer: Peer) -> None:
+    async with serve(echo, "127.0.0.1", 0, peer.context()) as server:
+        client = connections(server, peer.pin)
+        lost = asyncio.Event()
+        client.when_lost = lost.set
+        await get(client, "/1")
+        assert client.idle == 1
+        next(iter(server.connections)).drop()
+        await asyncio.wait_for(lost.wait(), 5)
+        assert client.idle == 0
+        await get(client, "/2")
+        lost.clear()
+        client.close_idle()
+        await get(client, "/3")
+        client.close()
+        await asyncio.sleep(0.05)
+        assert not lost.is_set()  # whoever ends a connection knows of it
+
+
+async def test_idle_connections_can_be_closed_while_others_are_at_work(peer: Peer) -> None:
+    gate = asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        if request.path == "/slow":
+            await gate.wait()
+        return Response(200, (), request.path.encode())
+
+    async with serve(slow, "127.0.0.1", 0, peer.context()) as server:
+        client = connections(server, peer.pin)
+        working = asyncio.create_task(get(client, "/slow"))
+        await get(client, "/quick")
+        assert client.idle == 1
+        client.close_idle()
+        assert client.idle == 0
+        gate.set()
+        assert await working == (200, b"/slow")
+        assert client.idle == 1
+        client.close()
+
+
+async def test_retired_connections_finish_their_requests_and_are_not_kept(peer: Peer) -> None:
+    gate = asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        await gate.wait()
+        return Response(200, (), b"done")
+
+    async with serve(slow, "127.0.0.1", 0, peer.context()) as server:
+        client = connections(server, peer.pin)
+        working = asyncio.create_task(get(client, "/"))
+        while not server.connections:
+            await asyncio.sleep(0.01)
+        client.retire()
+        gate.set()
+        assert await working == (200, b"done")
+        assert await get(client, "/later") == (200, b"done")
+        assert client.idle == 0
+        async with asyncio.timeout(5):
+            while server.connections:
+                await asyncio.sleep(0.01)
+
+
+async def test_an_urgent_request_does_not_wait_for_busy_connections(peer: Peer) -> None:
+    gate = asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        if request.path == "/slow":
+            await gate.wait()
+        return Response(200, (), b"")
+
+    async with serve(slow, "127.0.0.1", 0, peer.context()) as server:
+        address = [Address("127.0.0.1", server.port)]
+        client = ServerConnections(address, peer.pin, pinning_ssl_context(), connections_max=1)
+        working = asyncio.create_task(get(client, "/slow"))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(get(client, "/waits"))
+        await client.request("GET", "/urgent", [], None, silence_s=5, body_max=10, urgent=True)
+        assert not waiting.done()
+        gate.set()
+        await asyncio.gather(working, waiting)
+        client.close()
+
+
 async def test_many_large_bodies_at_once_share_few_buffers(peer: Peer) -> None:
     limits = ServerLimits(buffers_max=2)
     async with serve(echo, "127.0.0.1", 0, peer.context(), limits) as server:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.caps import parse_cap
+from holdfast.caps import ImmutableReadCap, parse_cap
 from holdfast.crypto import base32
 from holdfast.errors import BadCapabilityError, HoldfastError
 from holdfast.grid import transfers
@@ -75,7 +75,8 @@ async def test_other_transfers_are_listed_by_the_beginning_of_the_storage_index(
     await grid.grid.download(uri, DataTarget(), progress=download)
     await grid.grid.verify(uri, verify)
     cap = parse_cap(uri)
-    name = base32.encode(cap.storage_index)[:8]  # type: ignore[union-attr]
+    assert isinstance(cap, ImmutableReadCap)
+    name = base32.encode(cap.storage_index)[:8]
     assert {(t.kind, t.name) for t in download.seen + verify.seen} == {("download", name), ("verify", name)}
     assert download.seen[-1].done == len(DATA)
     for store in grid.stores.values():
@@ -115,7 +116,7 @@ async def test_failed_transfers_leave_the_list(grid: MemoryGrid) -> None:
 
 def test_the_rate_is_that_of_the_last_seconds_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(transfers.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     running = Transfers()
     with running.running("upload", "name") as note:
         assert running.all()[0].rate == 0

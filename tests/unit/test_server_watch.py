@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.grid import known_server
 from holdfast.grid.server_watch import ServerWatch, WatchSettings
+from holdfast.interfaces.types import StorageIndex
 from holdfast.testing.memory_grid import MemoryGrid, memory_grid, memory_record
 
 QUICK = WatchSettings(period_s=0.02, probe_timeout_s=0.05, suspicion_s=0.01, idle_check_s=0.01)
@@ -207,7 +208,7 @@ async def test_idle_connections_beyond_the_limit_are_closed_those_unused_for_lon
     async with watch_of(grid, settings).running():
         await until(lambda: states(grid) == ["up"] * 5)
         for number in (3, 0, 4, 1, 2):
-            await grid.stores[f"s{number}"].list_immutable(b"i" * 16)
+            await grid.stores[f"s{number}"].list_immutable(StorageIndex(b"i" * 16))
         for store in grid.stores.values():
             store.idle = 2
         await until(lambda: sum(store.idle for store in grid.stores.values()) <= 5)

@@ -88,6 +88,21 @@ async def test_a_download_goes_on_with_servers_that_are_removed_meanwhile(grid: 
         await grid.grid.download(result.uri, DataTarget())
 
 
+async def test_a_failure_of_a_server_that_was_removed_meanwhile_is_made_up_for(grid: MemoryGrid) -> None:
+    data = os.urandom(20_000_000)  # read in several steps
+    result = await grid.grid.upload(DataSource(data))
+
+    def remove_all(progress: Progress) -> None:
+        for server_id in grid.stores:
+            grid.grid.known.remove(server_id)
+        for number in range(7):
+            grid.stores[result.shares[number][0]].faults.dead = True
+
+    download = await grid.grid.download(result.uri, DataTarget(), progress=remove_all)
+    assert download.value == data
+    assert download.problems != ()
+
+
 async def test_an_upload_goes_on_with_servers_that_are_removed_or_moved_meanwhile(grid: MemoryGrid) -> None:
     def change_all(progress: Progress) -> None:
         if progress.stage == "uploading" and len(grid.grid.known) == 10:

@@ -33,7 +33,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     """The protocol object of one connection. Made by ``wire.client``, which checks the pin first."""
 
     def __init__(self, on_lost: Callable[[ClientConnection], None]) -> None:
-        """``on_lost`` is called when the peer ends the connection while it has no request."""
+        """``on_lost`` is called when the connection ended while it had no request."""
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -126,9 +126,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._answer is not None and self._left is None and not self._answer.head.chunked and exc is None:
             self._finish()  # a body that ends with the connection
             return
-        ended_idle = self._done is None and self._error is None
+        had_request = self._done is not None
         self._fail(self._error or ConnectionError("the server closed the connection"))
-        if ended_idle:
+        if not had_request:
             self._on_lost(self)
 
     def eof_received(self) -> bool:
