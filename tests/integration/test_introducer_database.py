@@ -14,9 +14,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from holdfast.errors import ConfigError
 from holdfast.interfaces.introducer import SignedBytes
@@ -25,7 +27,8 @@ from holdfast.protocol import introducer_messages as messages
 from holdfast.protocol.nurl import parse_nurl
 from holdfast.servers.introducer import tables
 from holdfast.servers.introducer.engine import IntroducerEngine, open_introducer
-from holdfast.servers.introducer.refusals import UnavailableDatabaseError
+from holdfast.servers.introducer.refusals import FullError, UnavailableDatabaseError
+from holdfast.servers.introducer.writer import Writer
 from holdfast.testing.introducer_server import UNLIMITED
 from holdfast.testing.introducer_suite import NO_EPOCH, AnnouncingNode, caught_up, published, read_all
 from holdfast.testing.raw_https import RawConnection
@@ -265,6 +268,61 @@ async def test_many_publications_at_once_share_their_transactions(database: Path
                 last = now
         assert sorted(await read_all(introducer)) == sorted(announced)
     assert commits < count / 10
+
+
+# -- the disk
+
+
+async def test_a_full_disk_refuses_and_what_was_there_stays(database: Path) -> None:
+    engine = tables.open_tables(database, synchronise=True)
+    writer = Writer(engine, lambda _: None)
+    writer.start(([], 0))
+    try:
+        await writer.submit(lambda connection: tables.write_meta(connection, "small", b"1"))
+        await writer.submit(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 30"))
+
+        with pytest.raises(FullError):
+            await writer.submit(lambda connection: tables.write_meta(connection, "large", bytes(200_000)))
+
+        await writer.submit(lambda connection: tables.write_meta(connection, "small", b"2"))
+        read = partial(tables.read_meta, key="small")
+        assert await writer.submit(read) == b"2"
+    finally:
+        await asyncio.to_thread(writer.close)
+        engine.dispose()
+
+
+async def test_what_fails_undoes_its_own_changes_alone(database: Path) -> None:
+    engine = tables.open_tables(database, synchronise=True)
+    writer = Writer(engine, lambda _: None)
+    writer.start(([], 0))
+
+    def fail(connection: Connection) -> None:
+        tables.write_meta(connection, "key", b"2")
+        raise ValueError("on purpose")
+
+    try:
+        async with locked(database):  # so that they are one transaction
+            before = writer.submit(lambda connection: tables.write_meta(connection, "key", b"1"))
+            failing = writer.submit(fail)
+            after = writer.submit(partial(tables.read_meta, key="key"))
+            await asyncio.sleep(0.2)
+        await before
+        with pytest.raises(ValueError, match="on purpose"):
+            await failing
+        assert await after == b"1"
+    finally:
+        await asyncio.to_thread(writer.close)
+        engine.dispose()
+
+
+@pytest.mark.parametrize(("synchronise", "level"), [(True, 2), (False, 1)])
+def test_commits_are_synchronised_if_asked_for(database: Path, synchronise: bool, level: int) -> None:
+    engine = tables.open_tables(database, synchronise=synchronise)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    engine.dispose()
 
 
 # -- sudden death

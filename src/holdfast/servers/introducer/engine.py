@@ -127,8 +127,9 @@ class IntroducerEngine:
             lambda connection: self._publisher.publish(connection, checked, source, address),
             self._apply_publication,
         )
-        if publication.limits and all(publication.limits):
-            raise publication.limits[0] or AssertionError
+        limit = publication.limits[0]
+        if limit is not None and None not in publication.limits:
+            raise limit
         return publication.results
 
     async def announcements(

@@ -215,15 +215,20 @@ def _checkpoint(connection: Connection) -> None:
         log.debug("no checkpoint at the end: %s", error)
 
 
-def _reason(error: Exception) -> object:
-    return error.orig if isinstance(error, DBAPIError) else error
+def _reason(error: BaseException) -> str:
+    """Return what went wrong first: SQLite ends a transaction by itself when the disk is full, say, and
+    then the attempt to end it fails too.
+    """
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return str(error)
 
 
 def _refusal_of(error: Exception) -> Exception:
     """Return what a failed transaction means for those who asked for it."""
     if not isinstance(error, DBAPIError):
         return error
-    reason = str(error.orig)
+    reason = _reason(error)
     log.error("the database of the introducer could not be written: %s", reason)
     if "full" in reason:
         refusal: Exception = FullError("the introducer's disk is full")
