@@ -1,0 +1,55 @@
+"""``holdfast create-introducer``: the directory of a grid's meeting point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from holdfast.cli.node_options import (
+    directory_argument,
+    listening_options,
+    listening_settings,
+    nickname_option,
+    place_for,
+    quoted,
+    run_command,
+    say_if_for_this_machine_only,
+    say_what_was_made,
+)
+from holdfast.cli.options import json_option
+
+
+@click.command()
+@directory_argument
+@nickname_option
+@listening_options
+@click.option(
+    "--approve",
+    is_flag=True,
+    help="Let nodes announce only after an operator has admitted their keys (holdfast introducer admit).",
+)
+@json_option
+def create_introducer(
+    directory: Path,
+    nickname: str,
+    host: str | None,
+    port: int | None,
+    location: tuple[str, ...],
+    approve: bool,
+    as_json: bool,
+) -> None:
+    """Make DIR an introducer: the meeting point where servers and clients of a grid find each other.
+
+    DIR must not exist, or be empty.
+    """
+    from holdfast.node import creation
+
+    settings = listening_settings(nickname, host, port, location)
+    creation.create_introducer(place_for(directory), settings, admission="approve" if approve else "open")
+    steps = [
+        run_command(directory),
+        f"holdfast introducer show-nurl {quoted(directory)}, and holdfast create-node with what it prints",
+    ]
+    say_what_was_made(directory, "an introducer", ["introducer"], steps, as_json=as_json)
+    say_if_for_this_machine_only(settings)
