@@ -13,13 +13,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holdfast.errors import InputError, UnavailableError
+from holdfast.grid.announcement_cache import AnnouncementCache, CachedAnnouncement
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node import local_grid
-from holdfast.node.config import load_config
+from holdfast.node.config import NodeSettings, load_config
 from holdfast.node.local_grid import LocalGrid
 from holdfast.node.running import process_of, running_node
 from holdfast.testing.command_line import COMMAND, environment, run_holdfast
@@ -56,7 +58,7 @@ def test_it_starts_as_separate_processes_that_a_client_knows(grid: LocalGrid) ->
     assert states(grid) == ["running"] * 3
     assert len({server.pid for server in servers}) == len({server.port for server in servers}) == 3
     assert all(os.getsid(server.pid or 0) == server.pid for server in servers)
-    listed = (grid.server_list).read_text()
+    listed = grid.server_list.read_text()
     for server in servers:
         running = running_node(grid.directory / server.name)
         assert running is not None
@@ -98,7 +100,7 @@ def test_starting_again_changes_nothing_and_a_grid_can_grow_but_not_shrink(grid:
 def test_addresses_and_identities_stay_over_stop_kill_and_start(grid: LocalGrid) -> None:
     grid.start(2)
     before, ids = ports(grid), grid.server_ids()
-    listed = (grid.server_list).read_bytes()
+    listed = grid.server_list.read_bytes()
     grid.kill("amber")
     assert states(grid) == ["stopped", "running"]
     grid.revive("amber")
@@ -108,7 +110,7 @@ def test_addresses_and_identities_stay_over_stop_kill_and_start(grid: LocalGrid)
     assert ports(grid) == [None, None]
     grid.start()
     assert (ports(grid), grid.server_ids()) == (before, ids)
-    assert (grid.server_list).read_bytes() == listed
+    assert grid.server_list.read_bytes() == listed
 
 
 def test_it_starts_after_all_processes_died_at_once_leaving_stale_files(grid: LocalGrid) -> None:
@@ -127,10 +129,10 @@ def test_a_start_that_was_interrupted_can_be_completed(
 ) -> None:
     create = local_grid.create_storage_node
 
-    def interrupted(directory: Path, *, nickname: str) -> None:
-        if nickname == "basil":
+    def interrupted(directory: Path, settings: NodeSettings, **others: Any) -> None:
+        if settings.nickname == "basil":
             raise KeyboardInterrupt
-        create(directory, nickname=nickname)
+        create(directory, settings, **others)
 
     monkeypatch.setattr(local_grid, "create_storage_node", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -170,6 +172,33 @@ taken.listen()
 print("taken", flush=True)
 input()
 """
+
+
+def test_a_client_learns_of_the_servers_from_the_introducer_and_remembers_them(grid: LocalGrid) -> None:
+    grid.start(3)
+    assert not (grid.client_directory / "private/servers.yaml").exists()
+    known = {entry.signed.announcement.server_id for entry in remembered(grid, "storage")}
+    assert known == set(grid.server_ids().values())
+    grid.kill("introducer")
+    assert grid.introducer_status().state == "stopped"
+    grid.kill("basil")
+    grid.start()
+    assert states(grid) == ["running"] * 3
+    assert grid.introducer_status().state == "running"
+
+
+def remembered(grid: LocalGrid, service: str) -> list[CachedAnnouncement]:
+    entries = AnnouncementCache(grid.client_directory / "private/announcements.cbor").load()
+    return [entry for entry in entries if entry.signed.announcement.service == service]
+
+
+def test_without_its_introducer_the_grid_starts_and_says_so(grid: LocalGrid) -> None:
+    grid.start(2)
+    grid.stop()
+    (grid.directory / "introducer/private/node.key").write_text("nonsense")
+    with pytest.raises(UnavailableError, match=r"introducer did not start: .*node\.key is damaged"):
+        grid.start()
+    assert states(grid) == ["running"] * 2
 
 
 def test_a_damaged_identity_stops_that_server_with_the_name_of_the_file(grid: LocalGrid) -> None:
@@ -271,7 +300,7 @@ def test_the_command_leaves_servers_that_outlive_it(tmp_path: Path) -> None:
         servers = json.loads(started.stdout)["servers"]
         assert [server["state"] for server in servers] == ["running", "running"]
         table = run_holdfast("grid", "status", directory).text.splitlines()
-        assert len(table) == 3
+        assert [line.split()[0] for line in table] == ["name", "introducer", "amber", "basil"]
         assert str(servers[0]["pid"]) in table[1]
         assert run_holdfast("grid", "kill", directory, "amber").code == 0
         again = run_holdfast("grid", "kill", directory, "amber")

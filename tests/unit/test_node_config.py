@@ -10,14 +10,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import ConfigError
+from holdfast.grid.settings import EncodingSettings
 from holdfast.node.config import (
     ClientConfig,
+    ControlConfig,
+    IntroducerConfig,
+    LogConfig,
+    MeetingConfig,
     NodeConfig,
+    NodeSettings,
     StorageConfig,
     load_config,
     parse_config,
-    split_location,
 )
+from holdfast.node.config_text import effective_config_text, new_config_text
+from holdfast.node.locations import split_location
+
+
+def configuration(nickname: str, preferred: list[str], on: bool) -> NodeConfig:
+    return NodeConfig(
+        node=NodeSettings(nickname=nickname, location=("h:1",)),
+        storage=StorageConfig(enabled=on, capacity=5 if on else None),
+        introducer=IntroducerConfig(enabled=on),
+        client=ClientConfig(enabled=on, preferred_servers=frozenset(preferred)),
+        meeting=MeetingConfig(forget_after_s=5),
+        control=ControlConfig(tcp=on, read_roots=("/a b",)),
+        logs=LogConfig(levels={"servers.storage": "debug", "grid": "error"}),
+    )
 
 
 def test_an_empty_file_means_the_defaults_and_no_storage() -> None:
@@ -30,10 +49,11 @@ def test_every_setting_is_read() -> None:
         """
         [node]
         nickname = "amber"
-        [storage]
         port = 3456
         host = "0.0.0.0"
         location = ["storage.example:3457", "[::1]", "h"]
+        announce-packages = true
+        [storage]
         capacity = "10G"
         reserved-space = 5000
         read-only = true
@@ -47,27 +67,58 @@ def test_every_setting_is_read() -> None:
         happiness = 4
         shares-total = 5
         segment-size = "128Ki"
+        [introducer]
+        admission = "approve"
+        [introducer-client]
+        use-stale = "all"
+        forget-after = "2w"
+        allow-private-addresses = true
+        [control]
+        tcp = true
+        allow-root = true
+        [control.paths]
+        read-roots = ["/srv/out"]
+        write-roots = ["/srv/in"]
+        [logs]
+        level = "warning"
+        file-size = "1Mi"
+        files-kept = 2
+        [logs.levels]
+        "servers.storage" = "debug"
         """,
         "f",
     )
-    assert config.nickname == "amber"
-    assert config.storage == StorageConfig(
-        enabled=True,
+    assert config.node == NodeSettings(
+        nickname="amber",
         port=3456,
         host="0.0.0.0",
         location=("storage.example:3457", "[::1]", "h"),
+        announce_packages=True,
+    )
+    assert config.introducer == IntroducerConfig(enabled=True, admission="approve")
+    assert config.meeting == MeetingConfig(
+        use_stale="all", forget_after_s=14 * 86400, allow_private_addresses=True
+    )
+    assert config.control == ControlConfig(
+        tcp=True, allow_root=True, read_roots=("/srv/out",), write_roots=("/srv/in",)
+    )
+    assert config.logs == LogConfig(
+        level="warning", levels={"servers.storage": "debug"}, file_size=1 << 20, files_kept=2
+    )
+    assert config.storage == StorageConfig(
+        enabled=True,
         capacity=10**10,
         reserved_space=5000,
         read_only=True,
         durability="os",
         verify_on_close="deep",
     )
-    assert config.storage.advertised_hosts == (("storage.example", 3457), ("::1", None), ("h", None))
+    assert config.node.advertised_hosts == (("storage.example", 3457), ("::1", None), ("h", None))
     encoding = config.client.encoding
     assert (encoding.shares_needed, encoding.happiness, encoding.shares_total) == (2, 4, 5)
     assert encoding.segment_size_max == 128 << 10
     assert config.client == ClientConfig(
-        encoding=encoding, servers="list.toml", preferred_servers=frozenset({"v0-a"})
+        enabled=True, encoding=encoding, servers="list.toml", preferred_servers=frozenset({"v0-a"})
     )
 
 
@@ -79,18 +130,28 @@ def test_every_setting_is_read() -> None:
         ("[node]\nnickname = 5", "node.nickname", "a text"),
         ("[node]\nnick = 'a'", "node.nick", 'did you mean "nickname"'),
         ("[storage]\nenabled = 1", "storage.enabled", "true or false"),
-        ("[storage]\nport = 70000", "storage.port", "from 0 to 65535"),
-        ("[storage]\nport = true", "storage.port", "whole number"),
-        ("[storage]\nport = '1'", "storage.port", "whole number"),
+        ("[node]\nport = 70000", "node.port", "from 0 to 65535"),
+        ("[node]\nport = true", "node.port", "whole number"),
+        ("[node]\nport = '1'", "node.port", "whole number"),
         ("[storage]\ncapacity = 'bogus'", "storage.capacity", "a size in bytes"),
         ("[storage]\ncapacity = -1", "storage.capacity", "a size in bytes"),
         ("[storage]\nreserved-space = 1.5", "storage.reserved-space", "a size in bytes"),
         ("[storage]\nreserved_space = 1", "storage.reserved_space", 'did you mean "reserved-space"'),
         ("[storage]\ndurability = 'never'", "storage.durability", '"fsync" or "os"'),
         ("[storage]\nverify-on-close = ''", "storage.verify-on-close", '"off" or "layout" or "deep"'),
-        ("[storage]\nlocation = 'h:1'", "storage.location", "a list"),
-        ("[storage]\nlocation = ['h:port']", "storage.location", "HOST:PORT"),
-        ("[storage]\nhost = '0.0.0.0'", "storage.location", "must say how clients reach"),
+        ("[node]\nlocation = 'h:1'", "node.location", "a list"),
+        ("[node]\nlocation = ['h:port']", "node.location", "HOST:PORT"),
+        ("[storage]\n[node]\nhost = '0.0.0.0'", "node.location", "must say how others reach"),
+        ("[introducer]\n[node]\nhost = '::'", "node.location", "must say how others reach"),
+        (f"[node]\nnickname = '{'n' * 65}'", "node.nickname", "at most 64"),
+        ("[introducer]\nadmission = 'closed'", "introducer.admission", '"open" or "approve"'),
+        ("[introducer-client]\nuse-stale = true", "introducer-client.use-stale", '"none" or "read" or "all"'),
+        ("[introducer-client]\nforget-after = '90'", "introducer-client.forget-after", "a time"),
+        ("[control.paths]\nread-roots = ['out']", "control.paths.read-roots", "absolute"),
+        ("[control.paths]\nwrite-roots = ['/a/../b']", "control.paths.write-roots", "absolute"),
+        ("[logs]\nlevel = 'loud'", "logs.level", '"debug" or'),
+        ("[logs]\nfile-size = 1", "logs.file-size", "64Ki"),
+        ("[logs.levels]\ngrid = 'loud'", "logs.levels.grid", '"debug" or'),
         ("[client.encoding]\nshares-needed = 0", "client.encoding.shares-needed", "from 1 to 256"),
         ("[client.encoding]\nshares-needed = 11", "client.encoding", "needed <= total"),
         ("[client.encoding]\nhappiness = 11", "client.encoding", "happiness"),
@@ -128,6 +189,28 @@ def test_a_directory_without_the_file_is_no_node(tmp_path: Path) -> None:
 def test_what_is_no_location_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not HOST"):
         split_location(text)
+
+
+@given(st.builds(configuration, st.text(max_size=64), st.lists(st.text()), st.booleans()))
+def test_the_effective_settings_read_back_to_the_same(config: NodeConfig) -> None:
+    assert parse_config(effective_config_text(config), "f") == config
+
+
+@pytest.mark.parametrize("storage", [True, False])
+@pytest.mark.parametrize("introducer", [True, False])
+@pytest.mark.parametrize("client", [True, False])
+def test_the_file_of_a_new_node_says_what_it_was_made_with(
+    storage: bool, introducer: bool, client: bool
+) -> None:
+    config = NodeConfig(
+        node=NodeSettings(nickname='a "b" \\ \x7f \n', port=5 if storage or introducer else 0),
+        storage=StorageConfig(enabled=storage, reserved_space=7 if storage else 0),
+        introducer=IntroducerConfig(enabled=introducer, admission="approve" if introducer else "open"),
+        client=ClientConfig(
+            enabled=client, encoding=EncodingSettings(happiness=5) if client else EncodingSettings()
+        ),
+    )
+    assert parse_config(new_config_text(config), "f") == config
 
 
 @given(st.text())

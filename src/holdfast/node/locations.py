@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 WILDCARD_HOSTS = ("", "0.0.0.0", "::")  # noqa: S104  (compared with, not listened on)
+
+_LOCATION = re.compile(
+    r"(?:(?P<host>[^\s/@#:\[\]]+)|\[(?P<inner>[^\s/@#\[\]]+)\])(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+)
 
 
 def split_location(text: str) -> tuple[str, int | None]:
@@ -11,12 +17,7 @@ def split_location(text: str) -> tuple[str, int | None]:
     Raises:
         ValueError: it is neither.
     """
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, ""
-    elif not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+    match = _LOCATION.fullmatch(text)
+    if match is None or not 1 <= int(match["port"] or 1) <= 65535:
         raise ValueError(f"not HOST or HOST:PORT: {text!r}")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not host or any(c in host for c in " /@#") or (":" in host and not bracketed):
-        raise ValueError(f"not HOST or HOST:PORT: {text!r}")
-    return host.strip("[]"), int(port) if port else None
+    return match["host"] or match["inner"], int(match["port"]) if match["port"] else None

@@ -30,6 +30,7 @@ from holdfast.node.introducer_nurls import nurls_of, write_introducer_nurls
 from holdfast.node.listening import listening
 from holdfast.node.logs import LOG_DIRECTORY, LOG_FILE, log_to_directory
 from holdfast.node.meeting import announce_services, announcer_of, meeting_settings, open_meeting
+from holdfast.node.node_service import node_handler, node_of
 from holdfast.node.redaction import redacted
 from holdfast.node.routing import by_prefix
 from holdfast.node.running import RunningNode, announce, the_only_process, withdraw
@@ -137,9 +138,11 @@ class _Process:
     def _announce(
         self, services: Services, meeting: IntroducerClient, identity: NodeIdentity, port: int
     ) -> dict[str, tuple[str, ...]]:
-        """Keep all services announced; return the NURLs by service."""
+        """Offer the node's own calls, and keep all announced; return the NURLs by service."""
         swissnum = kept_swissnum(self._private / NODE_SWISSNUM_FILE)
         nurls = services.nurls(self._private, self._config, port)
+        told = {name: places[0] for name, places in nurls.items()}
+        services.handlers["/node"] = node_handler(node_of(identity, self._config, told), swissnum)
         announce_services(meeting, services, nurls, nurls_of(identity, self._config.node, port, swissnum))
         return nurls
 
