@@ -98,14 +98,19 @@ def test_rsa_signs_with_pss_and_a_salt_as_long_as_the_hash_only() -> None:
 
 
 def test_an_rsa_key_with_a_huge_exponent_is_refused_for_its_slowness() -> None:
-    modulus = RSA2048.public_key().public_numbers().n
-    for exponent, allowed in ((65537, True), (2**65 + 1, False)):
-        spki = (
-            rsa.RSAPublicNumbers(exponent, modulus)
-            .public_key()
-            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        )
-        assert verify_with_tls_key(spki, b"m", sign_with_tls_key(RSA2048, b"m")) == allowed
+    numbers = RSA2048.private_numbers()
+    # The two exponents exchanged: what was short and public is now private.
+    public = rsa.RSAPublicNumbers(numbers.d, numbers.public_numbers.n)
+    short, p, q = numbers.public_numbers.e, numbers.p, numbers.q
+    slow = rsa.RSAPrivateNumbers(
+        p, q, short, short % (p - 1), short % (q - 1), numbers.iqmp, public
+    ).private_key()
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+    signature = slow.sign(b"m", pss, hashes.SHA256())
+    slow.public_key().verify(signature, b"m", pss, hashes.SHA256())  # right in itself
+    assert not verify_with_tls_key(_spki(slow), b"m", signature)
+    with pytest.raises(ValueError, match="TLS key must be"):
+        sign_with_tls_key(slow, b"m")
 
 
 def test_another_encoding_of_the_same_key_is_refused() -> None:
