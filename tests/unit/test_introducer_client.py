@@ -332,7 +332,7 @@ async def test_a_crowd_of_made_up_nodes_is_bounded_and_displaces_nobody(time: Ti
 async def test_heavy_announcements_are_bounded_by_the_memory_they_take(time: Time) -> None:
     honest = await stocked(time, [node("honest").announce()])
     hostile = MemoryIntroducer(time.clock)
-    heavy = {"nothing": [[]] * 15_000}
+    heavy: dict[str, object] = {"nothing": [[]] * 15_000}
     hostile.faults.besides = [node(f"heavy {i}").announce(properties=heavy) for i in range(10)]
     client = introducer_client({"hostile": hostile, "honest": honest}, time=time,
                                limits=BookLimits(cost_per_introducer_max=4 << 20))  # fmt: skip
@@ -364,8 +364,8 @@ async def test_a_hostile_introducer_neither_harms_others_nor_keeps_us_busy(time:
 
 async def test_an_introducer_that_hands_out_too_much_at_once_is_not_listened_to(time: Time) -> None:
     hostile = MemoryIntroducer(time.clock)
-    hostile.faults.besides = [node("a").announce()] * 501
-    client = introducer_client({"hostile": TooMuch(hostile)}, time=time)
+    hostile.faults.besides, hostile.faults.page_max = [node("a").announce()] * 501, 1000
+    client = introducer_client({"hostile": hostile}, time=time)
     client.subscribe_to("storage", Heard())
 
     async with client.running():
@@ -373,18 +373,6 @@ async def test_an_introducer_that_hands_out_too_much_at_once_is_not_listened_to(
 
     assert names(client) == set()
     assert "too many" in client.introducer_status()[0].reason
-
-
-class TooMuch(MemoryIntroducer):
-    """Hands out more than it was asked for."""
-
-    def __init__(self, inner: MemoryIntroducer) -> None:
-        super().__init__()
-        self.faults = inner.faults
-
-    async def announcements(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-        kwargs["limit"] = 1000
-        return await super().announcements(*args, **kwargs)  # type: ignore[arg-type]
 
 
 # -- an introducer that loses its memory

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 PERMUTATION_SEED = "permutation-seed"  # names of properties
 SERVER_SEED = "server-seed"
+ACCEPTS = "accepts"  # false: takes no new shares
 PERMUTATION_SEED_SIZE = 32  # bytes
 
 MY_VERSION = (holdfast.__version__, OLDEST_SUPPORTED)
@@ -127,6 +128,7 @@ class ServerFeed:
 
     def _offer(self, record: ServerRecord, known: KnownAnnouncement) -> None:
         uploads = known.freshness == "fresh" or self._settings.use_stale == "all"
+        uploads = uploads and known.properties.get(ACCEPTS) is not False
         incompatible = compatible(self._my_version, known.version)
         self._servers.add_or_change(record, uploads=uploads, incompatible=incompatible)
 

@@ -135,14 +135,15 @@ class AnnouncementBook:
                 old.contact,
                 old.told,
             )
+        told = self._make_room(new) if old is None else []
         if self._is_forgotten(new, now) or not self._has_room(new, old):
             self.refused += 1
-            return []
+            return told
         if old is not None:
             self._drop(old)
         self._put(new)
         self.changed = True
-        return self._news(new, now)
+        return told + self._news(new, now)
 
     def met(self, server_ids: frozenset[str], now: float) -> None:
         """Note authenticated contacts with nodes: they keep alive what these announced."""
@@ -158,10 +159,7 @@ class AnnouncementBook:
         told = []
         for held in list(self._held.values()):
             if self._is_forgotten(held, now):
-                self._drop(held)
-                self.changed = True
-                if held.told not in ("", WITHDRAWN):
-                    told.append(_known(held, WITHDRAWN))
+                told += self._forget(held)
             else:
                 told += self._news(held, now, changed=False)
         return told
@@ -196,6 +194,11 @@ class AnnouncementBook:
         was_there, held.told = held.told not in ("", WITHDRAWN), state
         return [_known(held, state)] if was_there or state != WITHDRAWN else []
 
+    def _forget(self, held: _Held) -> list[KnownAnnouncement]:
+        self._drop(held)
+        self.changed = True
+        return [] if held.told in ("", WITHDRAWN) else [_known(held, WITHDRAWN)]
+
     def _compare(self, old: _Held, signed: SignedAnnouncement, introducer: str, now: float) -> None:
         """Look at an announcement that does not replace the one held."""
         if signed.announcement.sequence < old.announcement.sequence:
@@ -226,8 +229,22 @@ class AnnouncementBook:
 
     # -- places
 
+    def _make_room(self, new: _Held) -> list[KnownAnnouncement]:
+        """If all places are taken, give one to ``new`` that nobody has a claim to: of a node that never
+        answered us, and that no introducer has named since the client started.
+
+        Else crowds that were made up in the past could keep newcomers out.
+        """
+        if len(self._held) < self._limits.announcements_max or not self._introducer_has_room(
+            new.source, 1, new.cost
+        ):
+            return []
+        unclaimed = (h for h in self._held.values() if h.source == _FROM_CACHE and not h.contact)
+        oldest = min(unclaimed, key=lambda held: held.last_seen, default=None)
+        return [] if oldest is None else self._forget(oldest)
+
     def _has_room(self, new: _Held, old: _Held | None) -> bool:
-        """First come, first served: a place is never taken from somebody else."""
+        """First come, first served."""
         count = 0 if old is not None else 1
         cost = new.cost - (0 if old is None else old.cost)
         return (

@@ -44,6 +44,7 @@ class IntroducerFaults:
         endless: there is always said to be more.
         results: what publications are answered with, in place of the truth.
         silent: stores what is published, and hands nothing out.
+        page_max: announcements in one answer, whatever was asked for.
     """
 
     dead: bool = False
@@ -57,6 +58,7 @@ class IntroducerFaults:
     endless: bool = False
     results: PublishResult | None = None
     silent: bool = False
+    page_max: int | None = None
 
 
 class MemoryIntroducer:
@@ -121,6 +123,7 @@ class MemoryIntroducer:
                     while wait_s and not self._after(services, since):
                         await self._news.wait()
         found = self._after(services, since)
+        limit = self.faults.page_max or limit
         page = found[:limit]
         more = len(found) > limit or self.faults.endless
         cursor = page[-1][0] if len(found) > limit else self._counter
