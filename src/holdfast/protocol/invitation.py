@@ -1,6 +1,6 @@
 """Invitations: one line by which a new node finds an introducer, recognises it, and is let in once.
 
-Source: docs/spec/control-and-introducer.md, section 3.3.
+Source: docs/spec/control-and-introducer.md, sections 3.3 and 3.11.
 """
 
 from __future__ import annotations
