@@ -28,6 +28,7 @@ BASE = "/control/v1"
 LINES = "application/x-ndjson"
 WAIT_STEP_S = 30.0  # of one request that waits
 PATIENCE_S = 120.0  # silence of the node that is borne
+NAME_MAX = 255  # characters
 DOWNLOAD_PATIENCE_S = 600.0  # until the first bytes are proven
 
 
@@ -84,12 +85,14 @@ def upload(
     random_key: bool = False,
     encoding: tuple[int, int, int] | None = None,
     segment_size: int | None = None,
+    name: str = "",
     on_progress: Callable[[str, int, int], object] | None = None,
 ) -> dict[str, Any]:
     """Store what ``file`` gives from where it stands; return the node's answer, with ``uri``.
 
     Args:
         length: bytes it gives, if known.
+        name: of the file, for whoever looks at what the node does.
         encoding: needed, happiness, total; None: as the node is used to.
         on_progress: told stage, bytes done, bytes in all.
 
@@ -101,6 +104,8 @@ def upload(
         query.append("encoding={}/{}/{}".format(*encoding))
     if segment_size is not None:
         query.append(f"segment-size={segment_size}")
+    if name:
+        query.append(f"name={_quoted(name[:NAME_MAX])}")
     before = None if isinstance(file, bytes) else _fingerprint(file)
     target = f"{BASE}/upload?{'&'.join(query)}"
     with client.request(
@@ -200,6 +205,14 @@ def download(
         except BrokenOffError:
             if done == before:
                 raise
+
+
+def _quoted(text: str) -> str:
+    """Return ``text`` as it may stand in a query."""
+    return "".join(
+        chr(byte) if byte < 128 and chr(byte).isalnum() else f"%{byte:02X}"
+        for byte in text.encode("utf-8", "replace")
+    )
 
 
 def _fingerprint(file: BinaryIO) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from holdfast.interfaces.types import Buffer
 from holdfast.node.control.answers import BYTES
 from holdfast.node.control.arguments import body_arguments
 from holdfast.node.control.controlled import ControlledNode
+from holdfast.node.control.counts import Counts
 from holdfast.node.control.errors import AlreadyThereError
 from holdfast.node.control.long_calls import answer_to, cancel_when_gone, cancelled
 from holdfast.node.control.paths import PathRules, Place
@@ -37,9 +38,10 @@ SIZE_MAX = (1 << 63) - 1
 class DownloadCalls:
     """The download calls of one node."""
 
-    def __init__(self, node: ControlledNode, paths: PathRules) -> None:
+    def __init__(self, node: ControlledNode, paths: PathRules, counts: Counts) -> None:
         self._node = node
         self._paths = paths
+        self._counts = counts
 
     async def download(self, request: Request, _: Grant) -> Response:
         """``POST download``: answer with the plaintext, or a range of it."""
@@ -52,6 +54,7 @@ class DownloadCalls:
         stream = DownloadStream(grid_of(self._node), uri, offset, size)
         try:
             length = await stream.length()
+            self._counts.bytes["download"] += length
         except BaseException:
             await stream.aclose()
             raise
@@ -70,7 +73,8 @@ class DownloadCalls:
             with self._paths.place_for_writing(name) as place:
                 if place.taken and not overwrite:
                     raise AlreadyThereError("the file exists already")
-                await grid.download(uri, _PlaceTarget(place, overwrite), progress=progress)
+                done = await grid.download(uri, _PlaceTarget(place, overwrite), progress=progress)
+            self._counts.bytes["download"] += done.size
             return {"path": name}
 
         return await answer_to(request, work)

@@ -11,52 +11,88 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from holdfast.errors import HoldfastError
-from holdfast.node.control.answers import json_answer, refusal
+from holdfast.node.control.answers import NO_STORE, json_answer, refusal
 from holdfast.node.control.arguments import query_arguments
 from holdfast.node.control.controlled import ControlledNode
+from holdfast.node.control.counts import Counts
 from holdfast.node.control.downloads import DownloadCalls
 from holdfast.node.control.errors import DefectError, NoSuchCallError, UnauthorizedError, WrongMethodError
 from holdfast.node.control.long_calls import cancel_when_gone
+from holdfast.node.control.measuring import MeasuringCalls
 from holdfast.node.control.paths import PathRules
+from holdfast.node.control.token_calls import TokenCalls
 from holdfast.node.control.tokens import Grant, Tokens
 from holdfast.node.control.uploads import UploadCalls
+from holdfast.node.metrics import grid_figures, node_figures, prometheus_text
 from holdfast.node.process_memory import process_memory
 from holdfast.wire.http import BodyBrokenError, Handler, Request, Response
 
 log = structlog.get_logger(__name__)
 
 BASE = "/control/v1"
+METRICS = "/metrics"
+ONE_TOKEN = f"{BASE}/tokens/*"  # whatever the id is
 SCHEME = "bearer "
 SERVERS_MAX = 1_000_000
 WAIT_MAX_S = 60.0
 WAIT_DEFAULT_S = 30.0
+PROMETHEUS_TEXT = (*NO_STORE, ("Content-Type", "text/plain; version=0.0.4; charset=utf-8"))
 
 Call = Callable[[Request, Grant], Awaitable[Response]]
 
 
-class ControlHandler:
-    """Answers the requests that reach a node's control interface."""
+def control_handler(node: ControlledNode, tokens: Tokens, paths: PathRules) -> Handler:
+    """Return what answers the requests that reach the control interface of ``node``."""
+    counts = Counts()
+    own = _NodeCalls(node, counts)
+    uploads = UploadCalls(node, paths, counts)
+    downloads = DownloadCalls(node, paths, counts)
+    measuring = MeasuringCalls(node)
+    minting = TokenCalls(tokens)
+    calls: dict[str, dict[str, tuple[str, Call]]] = {
+        f"{BASE}/status": {"GET": ("status", own.status)},
+        METRICS: {"GET": ("status", own.metrics)},
+        f"{BASE}/connections/wait": {"GET": ("wait", own.wait)},
+        f"{BASE}/upload": {"POST": ("upload", uploads.upload)},
+        f"{BASE}/upload-file": {"POST": ("upload-path", uploads.upload_file)},
+        f"{BASE}/download": {"POST": ("download", downloads.download)},
+        f"{BASE}/download-file": {"POST": ("download-path", downloads.download_file)},
+        f"{BASE}/memory": {"GET": ("debug", own.memory)},
+        f"{BASE}/ping-servers": {"POST": ("debug", measuring.ping)},
+        f"{BASE}/speed-test": {"POST": ("debug", measuring.speed_test)},
+        f"{BASE}/tokens": {"POST": ("tokens", minting.mint), "GET": ("tokens", minting.all)},
+        ONE_TOKEN: {"DELETE": ("tokens", minting.revoke)},
+        f"{BASE}/stop": {"POST": ("stop", own.stop)},
+    }
+    return ControlHandler(tokens, calls, counts)
 
-    def __init__(self, node: ControlledNode, tokens: Tokens, paths: PathRules) -> None:
-        self._node = node
+
+class ControlHandler:
+    """Lets each request through to the call it names, if its token has the scope."""
+
+    def __init__(
+        self, tokens: Tokens, calls: Mapping[str, Mapping[str, tuple[str, Call]]], counts: Counts
+    ) -> None:
         self._tokens = tokens
-        uploads = UploadCalls(node, paths)
-        downloads = DownloadCalls(node, paths)
-        self._calls: Mapping[str, Mapping[str, tuple[str, Call]]] = {
-            f"{BASE}/status": {"GET": ("status", self._status)},
-            f"{BASE}/connections/wait": {"GET": ("wait", self._wait)},
-            f"{BASE}/upload": {"POST": ("upload", uploads.upload)},
-            f"{BASE}/upload-file": {"POST": ("upload-path", uploads.upload_file)},
-            f"{BASE}/download": {"POST": ("download", downloads.download)},
-            f"{BASE}/download-file": {"POST": ("download-path", downloads.download_file)},
-            f"{BASE}/memory": {"GET": ("debug", self._memory)},
-        }
+        self._calls = calls
+        self._counts = counts
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request: every refusal, too, is JSON."""
+        name = _name_of(request.path)
+        response = await self._answer(request, name)
+        self._counts.answers[name if name in self._calls else "", response.status] += 1
+        return response
+
+    async def _answer(self, request: Request, name: str) -> Response:
         try:
             grant = self._tokens.grant_of(_presented(request))
-            scope, call = self._find(request)
+            methods = self._calls.get(name)
+            if methods is None:
+                raise NoSuchCallError("there is no such call")
+            if request.method not in methods:
+                raise WrongMethodError(f"this call wants {' or '.join(methods)}")
+            scope, call = methods[request.method]
             grant.require(scope)
             return await call(request, grant)
         except HoldfastError as error:
@@ -64,22 +100,28 @@ class ControlHandler:
         except (asyncio.CancelledError, ConnectionError, BodyBrokenError):
             raise
         except Exception:
-            log.exception("a call failed inside the node", call=request.path)
+            log.exception("a call failed inside the node", call=name)
             return refusal(DefectError("this is a defect of the node; its log says where"))
 
-    def _find(self, request: Request) -> tuple[str, Call]:
-        methods = self._calls.get(request.path)
-        if methods is None:
-            raise NoSuchCallError("there is no such call")
-        if request.method not in methods:
-            raise WrongMethodError(f"this call wants {' or '.join(methods)}")
-        return methods[request.method]
 
-    async def _status(self, request: Request, _: Grant) -> Response:
+class _NodeCalls:
+    """The calls about the node itself."""
+
+    def __init__(self, node: ControlledNode, counts: Counts) -> None:
+        self._node = node
+        self._counts = counts
+
+    async def status(self, request: Request, _: Grant) -> Response:
         query_arguments(request).finish()
         return json_answer(self._node.status())
 
-    async def _wait(self, request: Request, _: Grant) -> Response:
+    async def metrics(self, request: Request, _: Grant) -> Response:
+        figures = [*node_figures(), *self._counts.figures(), *self._node.figures()]
+        if self._node.grid is not None:
+            figures += grid_figures(self._node.grid)
+        return Response(200, PROMETHEUS_TEXT, await asyncio.to_thread(prometheus_text, figures))
+
+    async def wait(self, request: Request, _: Grant) -> Response:
         arguments = query_arguments(request)
         count = arguments.number("n", 0, SERVERS_MAX)
         timeout_s = arguments.seconds("timeout", WAIT_MAX_S, WAIT_DEFAULT_S)
@@ -88,14 +130,19 @@ class ControlHandler:
         connected = await self._node.wait_for_connections(count, timeout_s)
         return json_answer({"connected": connected}, 200 if connected >= count else 202)
 
-    async def _memory(self, request: Request, _: Grant) -> Response:
+    async def memory(self, request: Request, _: Grant) -> Response:
         query_arguments(request).finish()
         return json_answer(process_memory())
 
+    async def stop(self, request: Request, _: Grant) -> Response:
+        query_arguments(request).finish()
+        log.info("told to stop")
+        self._node.stop()
+        return json_answer({"stopping": True})
 
-def control_handler(node: ControlledNode, tokens: Tokens, paths: PathRules) -> Handler:
-    """Return what answers the requests that reach the control interface of ``node``."""
-    return ControlHandler(node, tokens, paths)
+
+def _name_of(path: str) -> str:
+    return ONE_TOKEN if path.rpartition("/")[0] == f"{BASE}/tokens" else path
 
 
 def _presented(request: Request) -> str:

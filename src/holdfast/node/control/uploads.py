@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import BinaryIO
 
 from holdfast.errors import ConfigError
 from holdfast.grid.client import Grid
@@ -19,6 +20,7 @@ from holdfast.grid.sources import DataSource, FileHandleSource
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 from holdfast.node.control.arguments import Arguments, body_arguments, query_arguments
 from holdfast.node.control.controlled import ControlledNode
+from holdfast.node.control.counts import Counts
 from holdfast.node.control.errors import BadRequestError
 from holdfast.node.control.long_calls import answer_to
 from holdfast.node.control.paths import PathRules
@@ -31,7 +33,9 @@ IN_MEMORY_MAX = 1 << 20  # bytes of a body that is not written to a temporary fi
 class BodySource:
     """The body of a request as the source of an upload. ``received`` is set once all of it is here."""
 
-    def __init__(self, body: RequestBody) -> None:
+    def __init__(self, body: RequestBody, name: str) -> None:
+        """``name``: of the file, for whoever looks at what the node does."""
+        self.name = name
         self._pieces: AsyncIterator[memoryview] = body.chunks()
         self._rest = memoryview(b"")
         self.received = asyncio.Event()
@@ -52,25 +56,41 @@ class BodySource:
         self._rest = memoryview(b"")
 
 
+class _NamedData(DataSource):
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+class _NamedFile(FileHandleSource):
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        super().__init__(file)
+        self.name = name
+
+
 class UploadCalls:
     """The upload calls of one node."""
 
-    def __init__(self, node: ControlledNode, paths: PathRules) -> None:
+    def __init__(self, node: ControlledNode, paths: PathRules, counts: Counts) -> None:
         self._node = node
         self._paths = paths
+        self._counts = counts
 
     async def upload(self, request: Request, _: Grant) -> Response:
         """``POST upload``: store the body."""
         arguments = query_arguments(request)
+        name = arguments.text("name", "")
         encoding = self._encoding(arguments)
         arguments.finish()
-        grid = grid_of(self._node)
+        grid_of(self._node)
         length = request.body.length
         if length is not None and length <= IN_MEMORY_MAX:
-            data = DataSource(await request.body.read(length))
-            return await answer_to(request, _Storing(grid, data, encoding))
-        source = BodySource(request.body)
-        return await answer_to(request, _Storing(grid, source, encoding), source.received)
+            data = _NamedData(await request.body.read(length), name)
+            return await answer_to(request, lambda progress: self._store(data, encoding, progress))
+        source = BodySource(request.body, name)
+        return await answer_to(
+            request, lambda progress: self._store(source, encoding, progress), source.received
+        )
 
     async def upload_file(self, request: Request, _: Grant) -> Response:
         """``POST upload-file``: store a file of the node's own disk."""
@@ -78,14 +98,24 @@ class UploadCalls:
         name = arguments.text("path")
         encoding = self._encoding(arguments)
         arguments.finish()
-        grid = grid_of(self._node)
+        grid_of(self._node)
 
         async def work(progress: ProgressCallback) -> dict[str, object]:
             descriptor = await asyncio.to_thread(self._paths.open_for_reading, name)
             with os.fdopen(descriptor, "rb", buffering=0) as file:
-                return await _Storing(grid, FileHandleSource(file), encoding)(progress)
+                return await self._store(_NamedFile(file, os.path.basename(name)), encoding, progress)
 
         return await answer_to(request, work)
+
+    async def _store(
+        self,
+        source: Uploadable | AsyncUploadable,
+        encoding: EncodingSettings,
+        progress: ProgressCallback,
+    ) -> dict[str, object]:
+        result = await grid_of(self._node).upload(source, encoding, progress)
+        self._counts.bytes["upload"] += result.size
+        return upload_as_json(result, encoding)
 
     def _encoding(self, arguments: Arguments) -> EncodingSettings:
         """Return how the file is encoded: as the node is used to, but for what the arguments say."""
@@ -99,19 +129,6 @@ class UploadCalls:
         if arguments.has("segment-size"):
             encoding = replace(encoding, segment_size_max=arguments.number("segment-size", 1, 1 << 26))
         return encoding
-
-
-class _Storing:
-    """One upload, as work to be answered to."""
-
-    def __init__(self, grid: Grid, source: Uploadable | AsyncUploadable, encoding: EncodingSettings) -> None:
-        self._grid = grid
-        self._source = source
-        self._encoding = encoding
-
-    async def __call__(self, progress: ProgressCallback) -> dict[str, object]:
-        result = await self._grid.upload(self._source, self._encoding, progress)
-        return upload_as_json(result, self._encoding)
 
 
 def grid_of(node: ControlledNode) -> Grid:
