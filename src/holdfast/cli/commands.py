@@ -20,6 +20,8 @@ COMMANDS: Mapping[str, str] = {
     "create-introducer": "make the directory of an introducer, the meeting point of a grid",
     "create-node": "make the directory of a storage server that can use the grid too",
     "create-client": "make the directory of a client",
+    "config": "show every setting of a node",
+    "introducer": "look after an introducer: its NURLs, the nodes it knows, who may announce",
     "run": "run the storage server of a node directory",
     "invite": "print a code with which one more machine joins the grid",
     "join": "become a client or a server of a grid, by such a code",

@@ -35,11 +35,15 @@ class Nurl:
     port: int
     swissnum: str = field(repr=False)  # whoever knows it may use the service
 
+    @property
+    def address(self) -> str:
+        """``HOST:PORT``, an IPv6 address in brackets. It holds no secret."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def to_text(self) -> str:
         """Return the canonical form."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         swissnum = quote(self.swissnum, safe=_SEGMENT_SAFE)
-        return f"{self.scheme}://{self.spki_hash}@{host}:{self.port}/{swissnum}#v=1"
+        return f"{self.scheme}://{self.spki_hash}@{self.address}/{swissnum}#v=1"
 
 
 def parse_nurl(text: str) -> Nurl:
