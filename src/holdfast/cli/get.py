@@ -1,21 +1,20 @@
-"""``holdfast get``: read a file back."""
+"""``holdfast get``: read a file back.
+
+By the node that runs, if there is one, as fast as Python starts; else by this process.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
-from holdfast.cli import event_loop
-from holdfast.cli.files import STANDARD_STREAM, target_for
-from holdfast.cli.messages import note, print_json
+from holdfast.cli.files import STANDARD_STREAM, OutputFile
+from holdfast.cli.messages import print_json
+from holdfast.cli.node_transfers import read_by_node
 from holdfast.cli.options import given_capability, json_option, needed_node, node_option, quiet_option
 from holdfast.cli.problems import note_problems, problems_as_json
-from holdfast.cli.progress_bars import progress_bars
-from holdfast.grid.results import DownloadResult
-from holdfast.node.wiring import connect
 
 
 @click.command()
@@ -28,10 +27,16 @@ def get(cap: str, file: str, node: Path | None, quiet: bool, as_json: bool) -> N
     """Read the file of capability CAP into FILE (absent or "-": to standard output).
 
     CAP "-": read from standard input, which keeps it out of the list of processes. FILE appears when it is
-    whole and proven, or not at all. With --json the report goes to standard error if the bytes go to standard
-    output.
+    whole and proven, or not at all. If the node runs, it does the work. With --json, this process does, and
+    reports which shares it used, on standard error if the bytes go to standard output.
     """
-    result = event_loop.run(_read(given_capability(cap), file, needed_node(node), quiet))
+    place = needed_node(node)
+    capability = given_capability(cap)
+    if not as_json and read_by_node(place, capability, OutputFile(file), quiet=quiet):
+        return
+    from holdfast.cli.direct_transfers import read
+
+    result = read(place, capability, file, quiet)
     to_stdout = file == STANDARD_STREAM
     if as_json:
         report = {
@@ -43,9 +48,3 @@ def get(cap: str, file: str, node: Path | None, quiet: bool, as_json: bool) -> N
         print_json(report, to_stderr=to_stdout)
     elif not quiet:
         note_problems(result.problems)
-
-
-async def _read(cap: str, file: str, node: Path, quiet: bool) -> DownloadResult[Any]:
-    with target_for(file) as target, progress_bars(show=not quiet) as progress:
-        async with connect(node, on_problem=note) as grid:
-            return await grid.download(cap, target, progress=progress)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -34,6 +36,18 @@ def raise_on_signals() -> None:
     """From now on, let each of SIGNALS raise InterruptedBySignalError in the main thread."""
     for number in SIGNALS:
         signal.signal(number, _interrupt)
+
+
+@contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """Do the same until the block ends."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    raise_on_signals()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def ignore_signals() -> None:

@@ -9,11 +9,12 @@ import sys
 from contextlib import suppress
 
 from holdfast.errors import HoldfastError
-from holdfast.node.redaction import redacted
 
 
 def note(sentence: str) -> None:
     """Say something on standard error, in one line."""
+    from holdfast.node.redaction import redacted
+
     line = redacted(printable(sentence))
     with suppress(OSError, ValueError):
         sys.stderr.write(f"holdfast: {line}\n")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+RANDOM_KEY = "none"  # in place of a convergence secret
 MAX_CAP_LINE = 64 << 10  # characters read of a line that should be a capability
 
 
@@ -131,7 +132,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int 
 def _secret(text: str) -> bytes | None:
     from holdfast.crypto import base32
 
-    if text == "none":
+    if text == RANDOM_KEY:
         return None
     try:
         return base32.decode(text)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from holdfast.cli.messages import note
-from holdfast.grid.results import ServerProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from holdfast.grid.results import ServerProblem
 
 
 def note_problems(problems: Sequence[ServerProblem]) -> None:
@@ -24,4 +29,16 @@ def problems_as_json(problems: Sequence[ServerProblem]) -> list[dict[str, object
             "what": problem.what,
         }
         for problem in problems
+    ]
+
+
+def problems_from_json(values: Sequence[Mapping[str, Any]]) -> list[ServerProblem]:
+    """Return the problems that a node tells of, in the form of ``problems_as_json``."""
+    if not values:
+        return []
+    from holdfast.grid.results import ServerProblem
+
+    return [
+        ServerProblem(value["server"], value["nickname"], value["what"], value.get("share"))
+        for value in values
     ]

@@ -1,24 +1,80 @@
-"""Progress bars on a terminal: bytes, rate, time left; or things done. Elsewhere nothing is shown."""
+"""Progress bars on a terminal: bytes, rate, time left; or things done. Elsewhere nothing is shown.
+
+What draws is loaded once there is something to watch: most transfers are over before.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich import progress
+
+    from holdfast.grid.progress import Progress, ProgressCallback
+
+    Draw = Callable[[str, int, int], object]
+    """Told of the stage, the bytes done and the bytes in all."""
+
+QUIET_S = 0.2  # nothing is drawn before
 
 
 @contextmanager
 def progress_bars(*, show: bool = True) -> Iterator[ProgressCallback]:
     """Give a callback that draws on standard error, if that is a terminal, and wipe it all at the end."""
+    with drawn_stages(show=show) as draw:
+
+        def update(event: Progress) -> None:
+            draw(event.stage, event.done, event.total)
+
+        yield update
+
+
+@contextmanager
+def drawn_stages(*, show: bool = True) -> Iterator[Draw]:
+    """Give the same for a program that does not otherwise load what ``Progress`` needs."""
     if not (show and sys.stderr.isatty()):
-        yield ignore_progress
+        yield lambda stage, done, total: None
         return
+    bars = _Bars()
+    try:
+        yield bars.update
+    finally:
+        bars.close()
+
+
+class _Bars:
+    """A bar for each stage, drawn once the work has lasted QUIET_S."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._bars: progress.Progress | None = None
+        self._tasks: dict[str, progress.TaskID] = {}
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        if self._bars is None:
+            if time.monotonic() - self._begun < QUIET_S:
+                return
+            self._bars = _byte_bars()
+            self._bars.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
+
+    def close(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def _byte_bars() -> progress.Progress:
     from rich import progress
     from rich.console import Console
 
-    bars = progress.Progress(
+    return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.DownloadColumn(),
@@ -27,15 +83,6 @@ def progress_bars(*, show: bool = True) -> Iterator[ProgressCallback]:
         console=Console(stderr=True),
         transient=True,
     )
-    tasks: dict[str, progress.TaskID] = {}
-
-    def update(event: Progress) -> None:
-        if event.stage not in tasks:
-            tasks[event.stage] = bars.add_task(event.stage, total=event.total)
-        bars.update(tasks[event.stage], completed=event.done, total=event.total)
-
-    with bars:
-        yield update
 
 
 @contextmanager

@@ -1,18 +1,21 @@
-"""``holdfast put``: store a file, print its capability."""
+"""``holdfast put``: store a file, print its capability.
+
+By the node that runs, if there is one, as fast as Python starts; else by this process.
+"""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli import event_loop
-from holdfast.cli.files import STANDARD_STREAM, source_for
+from holdfast.cli.files import STANDARD_STREAM, InputFile, open_input
 from holdfast.cli.messages import note, plural, print_json, size_text
+from holdfast.cli.node_transfers import stored_by_node
 from holdfast.cli.options import (
-    chosen_encoding,
+    RANDOM_KEY,
     encoding_option,
     json_option,
     needed_node,
@@ -20,15 +23,12 @@ from holdfast.cli.options import (
     quiet_option,
     segment_size_option,
 )
-from holdfast.cli.problems import note_problems, problems_as_json
-from holdfast.cli.progress_bars import progress_bars
-from holdfast.grid.dry_run import capability_of
-from holdfast.grid.results import UploadResult
-from holdfast.grid.settings import ClientSettings, EncodingSettings
-from holdfast.node.client_node import load_client_settings
-from holdfast.node.wiring import connect
+from holdfast.cli.problems import note_problems, problems_from_json
 
-RANDOM_KEY = "none"
+if TYPE_CHECKING:
+    from typing import Any
+
+REPORTED = ("uri", "size", "shares", "happiness", "pushed", "found", "problems")
 
 
 @click.command()
@@ -56,66 +56,63 @@ def put(
 ) -> None:
     """Store FILE (absent or "-": standard input) and print its capability.
 
-    The capability is all that is needed to read the file back: keep it, and keep it secret.
+    The capability is all that is needed to read the file back: keep it, and keep it secret. If the node runs,
+    it does the work.
     """
     if file == STANDARD_STREAM and sys.stdin.isatty() and not quiet:
         note("reading standard input; end it with Ctrl-D")
     if dry_run:
-        base = _dry_run_base(node, convergence_secret)
-        settings = chosen_encoding(base, encoding, segment_size, convergence_secret)
-        uri = event_loop.run(_find_capability(file, settings, quiet))
+        from holdfast.cli.direct_transfers import find_capability
+
+        with open_input(file) as opened:
+            uri = find_capability(node, opened, encoding, segment_size, convergence_secret, quiet)
         print_json({"uri": uri}) if as_json else click.echo(uri)
         return
-    client = load_client_settings(needed_node(node))
-    settings = chosen_encoding(client.encoding, encoding, segment_size, convergence_secret)
-    result = event_loop.run(_store(file, needed_node(node), replace(client, encoding=settings), quiet))
+    place = needed_node(node)
+    with open_input(file) as opened:
+        stored = _store(place, opened, encoding, segment_size, convergence_secret, quiet)
     if as_json:
-        print_json(_as_json(result))
+        print_json({key: stored[key] for key in REPORTED})
     else:
-        click.echo(result.uri)
+        click.echo(stored["uri"])
         if not quiet:
-            _explain(result, settings)
+            _explain(stored)
 
 
-async def _store(file: str, node: Path, settings: ClientSettings, quiet: bool) -> UploadResult:
-    with source_for(file) as source, progress_bars(show=not quiet) as progress:
-        async with connect(node, settings=settings, on_problem=note) as grid:
-            return await grid.upload(source, progress=progress)
+def _store(
+    node: Path,
+    file: InputFile,
+    encoding: tuple[int, int, int] | None,
+    segment_size: int | None,
+    convergence_secret: str | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    stored = None
+    if convergence_secret in (None, RANDOM_KEY):  # another secret is not told to a node
+        stored = stored_by_node(
+            node,
+            file,
+            random_key=convergence_secret == RANDOM_KEY,
+            encoding=encoding,
+            segment_size=segment_size,
+            quiet=quiet,
+        )
+    if stored is None:
+        from holdfast.cli.direct_transfers import store
+
+        stored = store(node, file, encoding, segment_size, convergence_secret, quiet)
+    return stored
 
 
-async def _find_capability(file: str, settings: EncodingSettings, quiet: bool) -> str:
-    with source_for(file) as source, progress_bars(show=not quiet) as progress:
-        return await capability_of(source, settings, progress)
-
-
-def _dry_run_base(node: Path | None, convergence_secret: str | None) -> EncodingSettings:
-    if convergence_secret == RANDOM_KEY:
-        raise click.UsageError("with a random key the capability of a dry run would be of no use")
-    if node is None and convergence_secret is not None:
-        return EncodingSettings()
-    return load_client_settings(needed_node(node)).encoding
-
-
-def _explain(result: UploadResult, settings: EncodingSettings) -> None:
-    if not result.shares:
-        note(f"{plural(result.size, 'byte')} fit into the capability itself; no server holds them")
+def _explain(stored: dict[str, Any]) -> None:
+    shares = stored["shares"]
+    if not shares:
+        note(f"{plural(stored['size'], 'byte')} fit into the capability itself; no server holds them")
         return
-    servers = {holder for holders in result.shares.values() for holder in holders}
-    where = f"{plural(len(result.shares), 'share')} on {plural(len(servers), 'server')}"
+    servers = {holder for holders in shares.values() for holder in holders}
+    where = f"{plural(len(shares), 'share')} on {plural(len(servers), 'server')}"
     note(
-        f"stored {size_text(result.size)}: {where}, any {settings.shares_needed} give it back; "
-        f"happiness {result.happiness}, {result.pushed} sent, {result.found} found there"
+        f"stored {size_text(stored['size'])}: {where}, any {stored['shares_needed']} give it back; "
+        f"happiness {stored['happiness']}, {stored['pushed']} sent, {stored['found']} found there"
     )
-    note_problems(result.problems)
-
-
-def _as_json(result: UploadResult) -> dict[str, object]:
-    return {
-        "uri": result.uri,
-        "size": result.size,
-        "shares": {str(number): list(holders) for number, holders in sorted(result.shares.items())},
-        "happiness": result.happiness,
-        "pushed": result.pushed,
-        "found": result.found,
-        "problems": problems_as_json(result.problems),
-    }
+    note_problems(problems_from_json(stored["problems"]))
