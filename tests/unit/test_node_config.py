@@ -144,6 +144,7 @@ def test_every_setting_is_read() -> None:
         ("[storage]\n[node]\nhost = '0.0.0.0'", "node.location", "must say how others reach"),
         ("[introducer]\n[node]\nhost = '::'", "node.location", "must say how others reach"),
         (f"[node]\nnickname = '{'n' * 65}'", "node.nickname", "at most 64"),
+        ("[node]\nlocation = ['a','b','c','d','e','f','g','h','i']", "node.location", "at most 8"),
         ("[introducer]\nadmission = 'closed'", "introducer.admission", '"open" or "approve"'),
         ("[introducer-client]\nuse-stale = true", "introducer-client.use-stale", '"none" or "read" or "all"'),
         ("[introducer-client]\nforget-after = '90'", "introducer-client.forget-after", "a time"),

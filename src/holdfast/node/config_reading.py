@@ -11,6 +11,7 @@ from typing import cast
 
 from holdfast.errors import ConfigError
 from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX, EncodingSettings
+from holdfast.interfaces.introducer import LOCATIONS_MAX
 from holdfast.node.config import (
     LOG_LEVELS,
     Admission,
@@ -66,6 +67,8 @@ def _node(table: TomlTable) -> NodeSettings:
     )
     if len(settings.nickname) > NICKNAME_MAX:
         raise table.error("nickname", f"must have at most {NICKNAME_MAX} characters")
+    if len(settings.location) > LOCATIONS_MAX:
+        raise table.error("location", f"must list at most {LOCATIONS_MAX} places")
     for text in settings.location:
         try:
             split_location(text)

@@ -13,21 +13,24 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdfast import __version__
-from holdfast.grid.client import Grid
-from holdfast.grid.introducer_client import IntroducerClient
-from holdfast.grid.server_state import ServerState
 from holdfast.grid.settings import EncodingSettings
-from holdfast.node.client_side import ClientSide
 from holdfast.node.config import NodeConfig
 from holdfast.node.control.handler import control_handler
 from holdfast.node.control.listener import serve_control
 from holdfast.node.control.paths import PathRules
 from holdfast.node.control.tokens import Tokens
 from holdfast.node.metrics import Figure
-from holdfast.node.services import Services
 from holdfast.protocol.versions import OLDEST_SUPPORTED
+
+if TYPE_CHECKING:
+    from holdfast.grid.client import Grid
+    from holdfast.grid.introducer_client import IntroducerClient
+    from holdfast.grid.server_state import ServerState
+    from holdfast.node.client_side import ClientSide
+    from holdfast.node.services import Services
 
 
 @dataclass(kw_only=True)

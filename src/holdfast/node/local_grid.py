@@ -290,8 +290,6 @@ class LocalGrid:
         logs = self.directory / name / LOG_DIRECTORY
         logs.mkdir(mode=0o700, exist_ok=True)
         command = [sys.executable, "-P", "-m", "holdfast.node.process", str(self.directory / name)]
-        if self._attached:
-            command.append("--exit-with-parent")
         with open(logs / OUTPUT_FILE, "wb") as output:
             self._children[name] = subprocess.Popen(
                 command,

@@ -1,6 +1,6 @@
 """The process of one node: opens its services, listens, meets others, serves, stops in order.
 
-python -m holdfast.node.process DIRECTORY [--exit-with-parent]
+python -m holdfast.node.process DIRECTORY [--allow-stdin-close]
 
 Source: docs/spec/control-and-introducer.md.
 """
@@ -15,13 +15,11 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from holdfast.errors import ConfigError, HoldfastError
-from holdfast.grid.introducer_client import IntroducerClient
-from holdfast.node.client_node import load_client_settings, load_listed_servers
-from holdfast.node.client_side import ClientSide, open_client_side
 from holdfast.node.config import NodeConfig, load_config
 from holdfast.node.controlled_node import ControlledProcess
 from holdfast.node.event_loop import loop_factory
@@ -35,9 +33,13 @@ from holdfast.node.redaction import redacted
 from holdfast.node.routing import by_prefix
 from holdfast.node.running import RunningNode, announce, the_only_process, withdraw
 from holdfast.node.services import Services, open_services
-from holdfast.node.signals import stopped_by_signals, when_input_ends
+from holdfast.node.signals import input_has_another_end, stopped_by_signals, when_input_ends
 from holdfast.node.swissnums import NODE_SWISSNUM_FILE, kept_swissnum
 from holdfast.wire.server import ServerLimits
+
+if TYPE_CHECKING:
+    from holdfast.grid.introducer_client import IntroducerClient
+    from holdfast.node.client_side import ClientSide
 
 LOGGER = "holdfast.node.process"  # not __name__, which is __main__ in a process of its own
 log = structlog.get_logger(LOGGER)
@@ -49,13 +51,13 @@ INTRODUCER_CONNECTIONS_MAX = 12_000  # each waiting poll is one
 def run_node(
     directory: Path,
     *,
-    exit_with_parent: bool = False,
+    exit_with_parent: bool = True,
     on_serving: Callable[[RunningNode], None] = lambda running: None,
 ) -> None:
     """Run a node until SIGTERM, SIGINT or SIGHUP, until it is told to stop, or until standard input ends.
 
     Args:
-        exit_with_parent: look at standard input at all.
+        exit_with_parent: end when the other end of standard input is closed, if that is a pipe or a socket.
         on_serving: told once that the node serves.
 
     Raises:
@@ -84,7 +86,7 @@ class _Process:
 
     async def run(self, exit_with_parent: bool, on_serving: Callable[[RunningNode], None]) -> None:
         with stopped_by_signals(self._stop):
-            if exit_with_parent:
+            if exit_with_parent and input_has_another_end():
                 when_input_ends(self._stop.set)
             async with AsyncExitStack() as stack:
                 running = await self._start(stack)
@@ -147,6 +149,10 @@ class _Process:
         return nurls
 
     async def _open_client(self, stack: AsyncExitStack, meeting: IntroducerClient) -> ClientSide:
+        # Servers do without what only clients need.
+        from holdfast.node.client_node import load_client_settings, load_listed_servers
+        from holdfast.node.client_side import open_client_side
+
         records, problems = load_listed_servers(self._directory)
         for problem in problems:
             log.warning("a server of the list cannot be used", problem=problem)
@@ -164,10 +170,12 @@ def main() -> int:
     """Run as a program; say on standard error, in one sentence, why it did not work."""
     parser = argparse.ArgumentParser(prog="holdfast-node", description="Run one node.")
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
+    parser.add_argument(
+        "--allow-stdin-close", action="store_true", help="go on when a pipe at standard input is closed"
+    )
     arguments = parser.parse_args()
     try:
-        run_node(arguments.directory, exit_with_parent=arguments.exit_with_parent)
+        run_node(arguments.directory, exit_with_parent=not arguments.allow_stdin_close)
     except HoldfastError as error:
         if logging.getLogger().handlers:  # the log was open already
             logging.getLogger(LOGGER).error("%s", error)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -25,13 +26,23 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
+def input_has_another_end() -> bool:
+    """Return true if standard input is a pipe or a socket: it ends with whoever holds the other end."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:  # closed from the start
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
 def when_input_ends(call: Callable[[], object]) -> None:
     """Call ``call`` in the event loop once standard input is closed at its other end."""
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
-        while os.read(0, 1024):
-            pass
+        with suppress(OSError):
+            while os.read(0, 1024):
+                pass
         loop.call_soon_threadsafe(call)
 
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()
