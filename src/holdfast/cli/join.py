@@ -33,9 +33,8 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=0,
     metavar="PORT",
-    help="Server: port to listen on. Default: any free one, then the same for ever.",
+    help="Server: port to listen on. Default: that of --location; else any free one, then always the same.",
 )
 @click.option(
     "--location",
@@ -55,7 +54,7 @@ def join(
     directory: Path,
     nickname: str | None,
     host: str | None,
-    port: int,
+    port: int | None,
     location: tuple[str, ...],
     reserved_space: int,
 ) -> None:

@@ -22,7 +22,7 @@ from holdfast.grid.settings import EncodingSettings
 from holdfast.node.config import CONFIG_FILE, NodeConfig, NodeSettings, StorageConfig, parse_config
 from holdfast.node.config_text import new_config_text
 from holdfast.node.creation import create_client_node, create_storage_node
-from holdfast.node.locations import WILDCARD_HOSTS
+from holdfast.node.locations import WILDCARD_HOSTS, split_location
 from holdfast.node.outward_address import outward_address
 from holdfast.protocol.invitation import Invitation, Welcome, parse_invitation
 
@@ -38,14 +38,14 @@ class JoinOptions:
     Attributes:
         nickname: None: what the invitation says.
         host: to listen on; None: the loopback address if the introducer is on it, else every address.
-        port: 0: any free one.
+        port: to listen on; None: the one of ``location``, else any free one.
         location: how others reach the server; empty: the address by which it reaches the introducer.
         reserved_space: bytes of the disk that stay free.
     """
 
     nickname: str | None = None
     host: str | None = None
-    port: int = 0
+    port: int | None = None
     location: tuple[str, ...] = ()
     reserved_space: int = 0
 
@@ -60,7 +60,7 @@ class JoinResult:
     """What came of it.
 
     Attributes:
-        role: client or server.
+        role: client, or server.
         grid: the name by which the introducer calls the grid; may be empty.
         introducers: petnames, as they stand in the new node's list.
         settings: of the new node.
@@ -74,7 +74,7 @@ class JoinResult:
 
 
 async def join(code: str, directory: Path, options: JoinOptions | None = None) -> JoinResult:
-    """Make ``directory`` a node of the grid that ``code`` invites to.
+    """Make ``directory`` a node of the grid that ``code`` invites to: a client, or a server that is one too.
 
     Raises:
         InvitationError: the code is none, or the introducer does not accept it (any more).
@@ -123,10 +123,20 @@ def _server_settings(options: JoinOptions, invitation: Invitation) -> NodeSettin
             host = str(address) if address.is_loopback and not location else everywhere
     if host in WILDCARD_HOSTS and not location and address is not None:
         location = (f"[{address}]" if address.version == 6 else str(address),)
-    settings = NodeSettings(nickname=options.nickname or "", host=host, port=options.port, location=location)
+    port = _port_in(location) if options.port is None else options.port
+    settings = NodeSettings(nickname=options.nickname or "", host=host, port=port, location=location)
     storage = StorageConfig(enabled=True, reserved_space=options.reserved_space)
     parse_config(new_config_text(NodeConfig(node=settings, storage=storage)), CONFIG_FILE)
     return settings
+
+
+def _port_in(location: tuple[str, ...]) -> int:
+    """Return the port that all places name that name one; 0 if there is none, or several."""
+    try:
+        named = {port for _, port in map(split_location, location) if port is not None}
+    except ValueError:  # which is explained where settings are checked
+        return 0
+    return named.pop() if len(named) == 1 else 0
 
 
 def _creatable(directory: Path) -> Path:
@@ -164,16 +174,16 @@ def _creatable(directory: Path) -> Path:
 def _create(directory: Path, welcome: Welcome, settings: NodeSettings, options: JoinOptions) -> JoinResult:
     introducers = dict(zip(_petnames(welcome), welcome.introducers, strict=True))
     nickname = welcome.nickname if options.nickname is None else options.nickname
+    encoding = EncodingSettings()
+    if welcome.encoding is not None:
+        needed, happiness, total = welcome.encoding
+        encoding = EncodingSettings(shares_needed=needed, happiness=happiness, shares_total=total)
     if welcome.role == "server":
         settings = replace(settings, nickname=nickname)
         storage = StorageConfig(enabled=True, reserved_space=options.reserved_space)
-        create_storage_node(directory, settings, introducers=introducers, storage=storage)
+        create_storage_node(directory, settings, introducers=introducers, storage=storage, encoding=encoding)
     else:
         settings = NodeSettings(nickname=nickname)
-        encoding = None
-        if welcome.encoding is not None:
-            needed, happiness, total = welcome.encoding
-            encoding = EncodingSettings(shares_needed=needed, happiness=happiness, shares_total=total)
         create_client_node(directory, encoding, nickname=nickname, introducers=introducers)
     return JoinResult(
         directory=directory,
