@@ -89,7 +89,7 @@ async def test_each_call_wants_its_scope(node: MemoryNode, call: str, scope: str
 
 
 def test_no_call_is_forgotten_here(tmp_path: Path) -> None:
-    handler: Any = control_handler(None, None, None)  # type: ignore[arg-type]
+    handler: Any = control_handler(MemoryNode(tmp_path, None), None, None)  # type: ignore[arg-type]
     known = {f"{method} {path}" for path, methods in handler._calls.items() for method in methods}
     assert known == {re.sub(r"tokens/.*", "tokens/*", call.partition("?")[0]) for call in CALLS}
 

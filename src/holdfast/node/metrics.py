@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from holdfast import __version__
-from holdfast.grid.client import Grid
-from holdfast.grid.server_state import ServerState
+
+if TYPE_CHECKING:
+    from holdfast.grid.client import Grid
+    from holdfast.grid.server_state import ServerState
 
 SERVER_STATES = ("up", "down", "unknown", "incompatible")
 TRANSFER_KINDS = ("upload", "download", "check", "verify")

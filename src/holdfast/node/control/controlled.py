@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from holdfast.grid.client import Grid
-from holdfast.grid.settings import EncodingSettings
-from holdfast.node.metrics import Figure
+if TYPE_CHECKING:
+    from holdfast.grid.client import Grid
+    from holdfast.grid.settings import EncodingSettings
+    from holdfast.node.metrics import Figure
 
 
 class ControlledNode(Protocol):

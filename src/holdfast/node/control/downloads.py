@@ -18,13 +18,11 @@ from holdfast.grid.progress import ProgressCallback
 from holdfast.interfaces.types import Buffer
 from holdfast.node.control.answers import BYTES
 from holdfast.node.control.arguments import body_arguments
-from holdfast.node.control.controlled import ControlledNode
 from holdfast.node.control.counts import Counts
 from holdfast.node.control.errors import AlreadyThereError
 from holdfast.node.control.long_calls import answer_to, cancel_when_gone, cancelled
 from holdfast.node.control.paths import PathRules, Place
 from holdfast.node.control.tokens import Grant
-from holdfast.node.control.uploads import grid_of
 from holdfast.node.control.whole_file import WholeFile
 from holdfast.wire.http import Request, Response
 
@@ -38,8 +36,8 @@ SIZE_MAX = (1 << 63) - 1
 class DownloadCalls:
     """The download calls of one node."""
 
-    def __init__(self, node: ControlledNode, paths: PathRules, counts: Counts) -> None:
-        self._node = node
+    def __init__(self, grid: Grid, paths: PathRules, counts: Counts) -> None:
+        self._grid = grid
         self._paths = paths
         self._counts = counts
 
@@ -51,7 +49,7 @@ class DownloadCalls:
         size = arguments.number("size", 0, SIZE_MAX) if arguments.has("size") else None
         arguments.finish()
         cancel_when_gone(request)
-        stream = DownloadStream(grid_of(self._node), uri, offset, size)
+        stream = DownloadStream(self._grid, uri, offset, size)
         try:
             length = await stream.length()
             self._counts.bytes["download"] += length
@@ -67,13 +65,12 @@ class DownloadCalls:
         name = arguments.text("path")
         overwrite = arguments.flag("overwrite", False)
         arguments.finish()
-        grid = grid_of(self._node)
 
         async def work(progress: ProgressCallback) -> dict[str, object]:
             with self._paths.place_for_writing(name) as place:
                 if place.taken and not overwrite:
                     raise AlreadyThereError("the file exists already")
-                done = await grid.download(uri, _PlaceTarget(place, overwrite), progress=progress)
+                done = await self._grid.download(uri, _PlaceTarget(place, overwrite), progress=progress)
             self._counts.bytes["download"] += done.size
             return {"path": name}
 

@@ -10,19 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import ConfigError, HoldfastError
 from holdfast.node.control.answers import NO_STORE, json_answer, refusal
 from holdfast.node.control.arguments import query_arguments
 from holdfast.node.control.controlled import ControlledNode
 from holdfast.node.control.counts import Counts
-from holdfast.node.control.downloads import DownloadCalls
 from holdfast.node.control.errors import DefectError, NoSuchCallError, UnauthorizedError, WrongMethodError
 from holdfast.node.control.long_calls import cancel_when_gone
-from holdfast.node.control.measuring import MeasuringCalls
 from holdfast.node.control.paths import PathRules
 from holdfast.node.control.token_calls import TokenCalls
 from holdfast.node.control.tokens import Grant, Tokens
-from holdfast.node.control.uploads import UploadCalls
 from holdfast.node.metrics import grid_figures, node_figures, prometheus_text
 from holdfast.node.process_memory import process_memory
 from holdfast.wire.http import BodyBrokenError, Handler, Request, Response
@@ -32,6 +29,14 @@ log = structlog.get_logger(__name__)
 BASE = "/control/v1"
 METRICS = "/metrics"
 ONE_TOKEN = f"{BASE}/tokens/*"  # whatever the id is
+CLIENT_CALLS = {  # and the scope each needs
+    "upload": "upload",
+    "upload-file": "upload-path",
+    "download": "download",
+    "download-file": "download-path",
+    "ping-servers": "debug",
+    "speed-test": "debug",
+}
 SCHEME = "bearer "
 SERVERS_MAX = 1_000_000
 WAIT_MAX_S = 60.0
@@ -45,26 +50,46 @@ def control_handler(node: ControlledNode, tokens: Tokens, paths: PathRules) -> H
     """Return what answers the requests that reach the control interface of ``node``."""
     counts = Counts()
     own = _NodeCalls(node, counts)
-    uploads = UploadCalls(node, paths, counts)
-    downloads = DownloadCalls(node, paths, counts)
-    measuring = MeasuringCalls(node)
     minting = TokenCalls(tokens)
     calls: dict[str, dict[str, tuple[str, Call]]] = {
         f"{BASE}/status": {"GET": ("status", own.status)},
         METRICS: {"GET": ("status", own.metrics)},
         f"{BASE}/connections/wait": {"GET": ("wait", own.wait)},
-        f"{BASE}/upload": {"POST": ("upload", uploads.upload)},
-        f"{BASE}/upload-file": {"POST": ("upload-path", uploads.upload_file)},
-        f"{BASE}/download": {"POST": ("download", downloads.download)},
-        f"{BASE}/download-file": {"POST": ("download-path", downloads.download_file)},
         f"{BASE}/memory": {"GET": ("debug", own.memory)},
-        f"{BASE}/ping-servers": {"POST": ("debug", measuring.ping)},
-        f"{BASE}/speed-test": {"POST": ("debug", measuring.speed_test)},
         f"{BASE}/tokens": {"POST": ("tokens", minting.mint), "GET": ("tokens", minting.all)},
         ONE_TOKEN: {"DELETE": ("tokens", minting.revoke)},
         f"{BASE}/stop": {"POST": ("stop", own.stop)},
     }
+    for name, call in _client_calls(node, paths, counts).items():
+        calls[f"{BASE}/{name}"] = {"POST": (CLIENT_CALLS[name], call)}
     return ControlHandler(tokens, calls, counts)
+
+
+def _client_calls(node: ControlledNode, paths: PathRules, counts: Counts) -> dict[str, Call]:
+    """Return the calls that need the client side of a node; of one without, they all say so."""
+    grid = node.grid
+    if grid is None:
+        return dict.fromkeys(CLIENT_CALLS, _say_no_client)
+    # Servers do without what only clients need.
+    from holdfast.node.control.downloads import DownloadCalls
+    from holdfast.node.control.measuring import MeasuringCalls
+    from holdfast.node.control.uploads import UploadCalls
+
+    uploads = UploadCalls(node, grid, paths, counts)
+    downloads = DownloadCalls(grid, paths, counts)
+    measuring = MeasuringCalls(node, grid)
+    return {
+        "upload": uploads.upload,
+        "upload-file": uploads.upload_file,
+        "download": downloads.download,
+        "download-file": downloads.download_file,
+        "ping-servers": measuring.ping,
+        "speed-test": measuring.speed_test,
+    }
+
+
+async def _say_no_client(request: Request, grant: Grant) -> Response:
+    raise ConfigError("this node is no client of a grid, so it stores and reads no files")
 
 
 class ControlHandler:

@@ -24,7 +24,6 @@ from holdfast.node.control.arguments import body_arguments
 from holdfast.node.control.controlled import ControlledNode
 from holdfast.node.control.long_calls import answer_to, cancel_when_gone
 from holdfast.node.control.tokens import Grant
-from holdfast.node.control.uploads import grid_of
 from holdfast.wire.http import Request, Response
 
 COUNT_MAX = 20
@@ -37,15 +36,16 @@ SIZE_MAX = 1 << 30
 class MeasuringCalls:
     """The measuring calls of one node."""
 
-    def __init__(self, node: ControlledNode) -> None:
+    def __init__(self, node: ControlledNode, grid: Grid) -> None:
         self._node = node
+        self._grid = grid
 
     async def ping(self, request: Request, _: Grant) -> Response:
         """``POST ping-servers``: how long each server takes to say its version."""
         arguments = await body_arguments(request)
         count = arguments.number("count", 1, COUNT_MAX, 5)
         arguments.finish()
-        servers = grid_of(self._node).known.all()
+        servers = self._grid.known.all()
         cancel_when_gone(request)
         turn = asyncio.Semaphore(SERVERS_AT_ONCE)
 
@@ -64,12 +64,12 @@ class MeasuringCalls:
         count = arguments.number("count", 1, COUNT_MAX, 1)
         size = arguments.number("size", 1, SIZE_MAX, SIZE_DEFAULT)
         arguments.finish()
-        grid, encoding = grid_of(self._node), replace(self._node.encoding, convergence_secret=None)
+        encoding = replace(self._node.encoding, convergence_secret=None)
 
         async def work(progress: ProgressCallback) -> dict[str, object]:
             uploads, downloads = [], []
             for _ in range(count):
-                up, down = await _there_and_back(grid, size, encoding, progress)
+                up, down = await _there_and_back(self._grid, size, encoding, progress)
                 uploads.append(up)
                 downloads.append(down)
             return {"kind": "immutable", "size": size, "upload_s": uploads, "download_s": downloads}

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import BinaryIO
 
-from holdfast.errors import ConfigError
 from holdfast.grid.client import Grid
 from holdfast.grid.progress import ProgressCallback
 from holdfast.grid.results import ServerProblem, UploadResult
@@ -71,8 +70,9 @@ class _NamedFile(FileHandleSource):
 class UploadCalls:
     """The upload calls of one node."""
 
-    def __init__(self, node: ControlledNode, paths: PathRules, counts: Counts) -> None:
+    def __init__(self, node: ControlledNode, grid: Grid, paths: PathRules, counts: Counts) -> None:
         self._node = node
+        self._grid = grid
         self._paths = paths
         self._counts = counts
 
@@ -82,7 +82,6 @@ class UploadCalls:
         name = arguments.text("name", "")
         encoding = self._encoding(arguments)
         arguments.finish()
-        grid_of(self._node)
         length = request.body.length
         if length is not None and length <= IN_MEMORY_MAX:
             data = _NamedData(await request.body.read(length), name)
@@ -98,7 +97,6 @@ class UploadCalls:
         name = arguments.text("path")
         encoding = self._encoding(arguments)
         arguments.finish()
-        grid_of(self._node)
 
         async def work(progress: ProgressCallback) -> dict[str, object]:
             descriptor = await asyncio.to_thread(self._paths.open_for_reading, name)
@@ -113,7 +111,7 @@ class UploadCalls:
         encoding: EncodingSettings,
         progress: ProgressCallback,
     ) -> dict[str, object]:
-        result = await grid_of(self._node).upload(source, encoding, progress)
+        result = await self._grid.upload(source, encoding, progress)
         self._counts.bytes["upload"] += result.size
         return upload_as_json(result, encoding)
 
@@ -129,13 +127,6 @@ class UploadCalls:
         if arguments.has("segment-size"):
             encoding = replace(encoding, segment_size_max=arguments.number("segment-size", 1, 1 << 26))
         return encoding
-
-
-def grid_of(node: ControlledNode) -> Grid:
-    """Return the client side of ``node``. Raises ConfigError if it has none."""
-    if node.grid is None:
-        raise ConfigError("this node is no client of a grid, so it stores and reads no files")
-    return node.grid
 
 
 def upload_as_json(result: UploadResult, encoding: EncodingSettings) -> dict[str, object]:
