@@ -23,6 +23,7 @@ import yaml
 
 from holdfast.errors import InputError
 from holdfast.grid.settings import EncodingSettings
+from holdfast.node.config import NodeSettings
 from holdfast.node.creation import create_client_node, create_storage_node
 from holdfast.node.local_grid import LocalGrid
 from holdfast.node.running import running_node
@@ -452,7 +453,7 @@ def client_like(grid: LocalGrid, place: Path, changed: Callable[[int, str], str]
     """Make a client of the grid whose list of servers is changed."""
     directory = place / f"client{len(list(place.iterdir()))}"
     create_client_node(directory, EncodingSettings(shares_needed=2, happiness=4, shares_total=5))
-    listed = yaml.safe_load((grid.server_list).read_text())
+    listed = yaml.safe_load(grid.server_list.read_text())
     for number, entry in enumerate(listed["storage"].values()):
         nurls = entry["ann"]["anonymous-storage-NURLs"]
         entry["ann"]["anonymous-storage-NURLs"] = [changed(number, nurl) for nurl in nurls]
@@ -474,7 +475,7 @@ def test_a_bad_entry_of_the_list_is_named_and_the_others_are_used(
 
 
 def test_a_list_of_servers_can_be_toml(grid: LocalGrid, cap: str, tmp_path: Path) -> None:
-    listed = yaml.safe_load((grid.server_list).read_text())["storage"]
+    listed = yaml.safe_load(grid.server_list.read_text())["storage"]
     create_client_node(tmp_path / "client", EncodingSettings())
     (tmp_path / "client/holdfast.toml").write_text("")
     nurls = [(server, entry["ann"]["anonymous-storage-NURLs"]) for server, entry in listed.items()]
@@ -623,7 +624,7 @@ def catches(pid: int, number: int) -> bool:
 
 
 def test_run_serves_until_it_is_interrupted(tmp_path: Path) -> None:
-    create_storage_node(tmp_path / "node", nickname="alone")
+    create_storage_node(tmp_path / "node", NodeSettings(nickname="alone"))
     process = start_holdfast("run", tmp_path / "node")
     assert process.stderr is not None
     said = process.stderr.readline().decode()
@@ -637,12 +638,13 @@ def test_run_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     assert running_node(tmp_path / "node") is None
 
 
-def test_run_refuses_what_is_no_storage_node(tmp_path: Path) -> None:
+def test_run_refuses_what_is_no_node_or_has_nothing_to_run(tmp_path: Path) -> None:
     check_refusal(run_holdfast("run", tmp_path), 8, "is not a node directory")
     check_refusal(run_holdfast("run", tmp_path / "none"), 8, "is not a node directory")
     assert list(tmp_path.iterdir()) == []
     create_client_node(tmp_path / "client", EncodingSettings())
-    check_refusal(run_holdfast("run", tmp_path / "client"), 8, "storage.enabled is false")
+    (tmp_path / "client/holdfast.toml").write_text("")
+    check_refusal(run_holdfast("run", tmp_path / "client"), 8, "no service is enabled")
 
 
 # -- the library

@@ -102,7 +102,7 @@ def test_its_servers_end_even_when_it_is_killed(tmp_path: Path) -> None:
     for line in demo.stdout:
         if line.startswith("Storing"):
             break
-    assert len(processes_below(tmp_path)) == 10
+    assert len(processes_below(tmp_path)) == 11  # with the introducer
     demo.kill()
     demo.communicate()
     deadline = time.monotonic() + 20

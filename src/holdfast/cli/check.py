@@ -37,6 +37,7 @@ def check(cap: str, verify: bool, node: Path | None, quiet: bool, as_json: bool)
     else:
         click.echo(f"{health(result)}: {summary(result)}")
         if result.shares_total:
+            servers = sorted(servers, key=lambda server: (server.nickname, server.server_id))
             rows = [
                 PictureRow(s.server_id, printable(s.nickname) or s.server_id[:11], remark(s)) for s in servers
             ]
