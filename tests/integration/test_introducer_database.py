@@ -125,12 +125,25 @@ def scribbled_on(database: Path) -> None:
     database.write_bytes(content)
 
 
+def scribbled_on_one_page(database: Path) -> None:
+    """Damage what nothing looks at before the introducer is full."""
+    with closing(sqlite3.connect(database)) as connection:
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'in_ann_expires'"
+        ).fetchone()
+    content = bytearray(database.read_bytes())
+    content[(page - 1) * 4096 : (page - 1) * 4096 + 64] = b"\xa5" * 64
+    database.write_bytes(content)
+
+
 def of_another_version(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE in_meta SET value = '99' WHERE key = 'version'")
 
 
-@pytest.mark.parametrize("damage", [overwritten, cut_short, scribbled_on, of_another_version])
+@pytest.mark.parametrize(
+    "damage", [overwritten, cut_short, scribbled_on, scribbled_on_one_page, of_another_version]
+)
 async def test_a_damaged_database_is_named(database: Path, damage: object) -> None:
     async with opened(database) as introducer:
         for number in range(10):

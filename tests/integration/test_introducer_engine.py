@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConfigError, InputError
+from holdfast.servers.introducer import waiters
 from holdfast.servers.introducer.engine import IntroducerEngine, open_introducer
 from holdfast.servers.introducer.keys import KEEP_UNDECIDED_S
 from holdfast.servers.introducer.pages import PAGE_SIZE_MAX
@@ -284,6 +285,29 @@ async def test_a_page_of_large_announcements_is_short(opened: Opener) -> None:
         assert page.more
         assert 0 < sum(len(ann) + len(sig) for _, ann, sig in page.announcements) <= PAGE_SIZE_MAX
         assert await read_all(introducer) == large
+
+
+async def test_news_close_behind_other_news_is_read_together(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PAUSE_PER_WAITER_S", "PAUSE_MAX_S"):
+        monkeypatch.setattr(waiters, name, 1.0)
+    announced = [node(str(i)).announce() for i in range(3)]
+    async with opened() as introducer:
+        cursor, epoch = await caught_up(introducer)
+        first = asyncio.create_task(introducer.announcements((), cursor, epoch, wait_s=20))
+        await asyncio.sleep(0)
+        await introducer.publish(announced[:1])
+        cursor = (await first).cursor
+
+        await introducer.publish(announced[1:2])
+        hurried = await read_all(introducer, (), cursor, epoch)
+        second = asyncio.create_task(introducer.announcements((), cursor, epoch, wait_s=20))
+        await asyncio.sleep(0)
+        await introducer.publish(announced[2:])
+
+        assert hurried == announced[1:2]  # whoever does not wait sees everything at once
+        assert [(ann, sig) for _, ann, sig in (await second).announcements] == announced[1:]
 
 
 async def test_a_poll_that_is_given_up_leaves_nothing_behind(opened: Opener) -> None:
