@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "create-node": "make the directory of a storage server that can use the grid too",
     "create-client": "make the directory of a client",
     "config": "show every setting of a node",
+    "servers": "storage servers: those a client knows, lists to keep and exchange",
     "introducer": "look after an introducer: its NURLs, the nodes it knows, who may announce",
     "run": "run the storage server of a node directory",
     "invite": "print a code with which one more machine joins the grid",

@@ -75,9 +75,7 @@ def list_(directory: Path, as_json: bool) -> None:
     click.echo(table_text(heads, [_row(key, admission) for key in keys]))
     waiting = sum(_standing(key, admission) == "waiting" for key in keys)
     if waiting:
-        note(
-            f"{plural(waiting, 'key')} waiting; to admit one: holdfast introducer admit {quoted(directory)} KEY"
-        )
+        note(f"{plural(waiting, 'key')} waiting: holdfast introducer admit {quoted(directory)} KEY")
     elif not keys:
         note("no node has announced itself yet")
 

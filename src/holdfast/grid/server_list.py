@@ -1,16 +1,19 @@
 """The list of a client's servers, from a file: ``servers.yaml`` in the form of the
-reference, or our own TOML.
+reference, or our own TOML, which is also written here.
 
 Source: docs/spec/grid.md, sections 2 and 4.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
+from holdfast.crypto import base32
 from holdfast.errors import ConfigError
 from holdfast.protocol.server_record import ServerRecord, records_from_holdfast, records_from_tahoe
 
@@ -41,6 +44,24 @@ def load_server_list(path: Path) -> tuple[list[ServerRecord], list[str]]:
         raise ConfigError(f"{path} is not YAML{where}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def toml_list_text(records: Iterable[ServerRecord]) -> str:
+    """Return the text of a ``servers.toml`` with these servers. It holds secrets."""
+    return "\n".join(
+        "[[server]]\n"
+        f"id = {_toml(record.server_id)}\n"
+        f"nickname = {_toml(record.nickname)}\n"
+        f"nurls = {_toml([nurl.to_text() for nurl in record.nurls])}\n"
+        f"server-seed = {_toml(base32.encode(record.server_seed))}\n"
+        f"permutation-seed = {_toml(base32.encode(record.permutation_seed))}\n"
+        for record in records
+    )
+
+
+def _toml(value: str | list[str]) -> str:
+    """Return a text or a list of texts, which JSON and TOML write alike but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
