@@ -138,18 +138,17 @@ async def test_waiting_ends_at_the_time_out_with_the_number_there_is(grid: Memor
         assert await watch.wait_for_connections(6, 0.1) == 5
 
 
-async def test_waiting_tries_servers_again_that_are_down(
-    grid: MemoryGrid, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_tries_servers_again_that_are_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_server, "RETRY_FIRST_S", 1000.0)
-    watch = watch_of(grid)
-    for store in grid.stores.values():
-        store.faults.dead = True
-    async with watch.running():
-        await until(lambda: states(grid) == ["down"] * 5)
+    async with memory_grid(5) as grid:
+        watch = watch_of(grid)
         for store in grid.stores.values():
-            store.faults.dead = False
-        assert await watch.wait_for_connections(5, 5) == 5
+            store.faults.dead = True
+        async with watch.running():
+            await until(lambda: states(grid) == ["down"] * 5)
+            for store in grid.stores.values():
+                store.faults.dead = False
+            assert await watch.wait_for_connections(5, 5) == 5
 
 
 # -- restraint
@@ -174,6 +173,15 @@ async def test_attempts_are_limited_in_each_second() -> None:
             await asyncio.sleep(0.3)
             assert states(grid).count("up") == 5
             await until(lambda: states(grid).count("up") == 10)
+
+
+async def test_incompatible_servers_take_no_turns_from_others() -> None:
+    async with memory_grid(17) as grid:
+        for number in range(12):
+            grid.grid.known.add_or_change(memory_record(number), incompatible="too old")
+        watch = watch_of(grid, WatchSettings(attempts_per_s=5))
+        async with watch.running():
+            assert await watch.wait_for_connections(5, 0.5) == 5
 
 
 async def test_probes_of_servers_that_are_up_are_limited_in_each_second() -> None:
@@ -209,6 +217,8 @@ async def test_idle_connections_beyond_the_limit_are_closed_those_unused_for_lon
         await until(lambda: states(grid) == ["up"] * 5)
         for number in (3, 0, 4, 1, 2):
             await grid.stores[f"s{number}"].list_immutable(StorageIndex(b"i" * 16))
+        for server in reversed(grid.grid.known.all()):
+            await server.probe(1)  # which is no use
         for store in grid.stores.values():
             store.idle = 2
         await until(lambda: sum(store.idle for store in grid.stores.values()) <= 5)

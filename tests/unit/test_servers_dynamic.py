@@ -65,6 +65,15 @@ def ids(servers: list[KnownServer]) -> list[str]:
     return [server.id for server in servers]
 
 
+async def removed_at(grid: MemoryGrid, call: str) -> None:
+    """Remove all servers as soon as one of them gets a call."""
+    async with asyncio.timeout(10):
+        while call not in grid.calls():
+            await asyncio.sleep(0)
+    for server_id in grid.stores:
+        grid.grid.known.remove(server_id)
+
+
 @pytest.fixture
 async def grid() -> AsyncIterator[MemoryGrid]:
     async with memory_grid(encoding=SMALL_SEGMENTS) as grid:
@@ -101,6 +110,27 @@ async def test_a_failure_of_a_server_that_was_removed_meanwhile_is_made_up_for(g
     download = await grid.grid.download(result.uri, DataTarget(), progress=remove_all)
     assert download.value == data
     assert download.problems != ()
+
+
+@pytest.mark.parametrize("call", ["version", "allocate", "write"])
+async def test_an_upload_survives_that_its_servers_are_removed_at_any_moment(
+    grid: MemoryGrid, call: str
+) -> None:
+    grid.forget_calls()
+    uploading = asyncio.create_task(grid.grid.upload(DataSource(DATA)))
+    await removed_at(grid, call)
+    assert (await uploading).pushed == 10
+
+
+@pytest.mark.parametrize("call", ["list_immutable", "read_immutable"])
+async def test_verifying_survives_that_its_servers_are_removed_at_any_moment(
+    grid: MemoryGrid, call: str
+) -> None:
+    result = await grid.grid.upload(DataSource(DATA))
+    grid.forget_calls()
+    verifying = asyncio.create_task(grid.grid.verify(result.uri))
+    await removed_at(grid, call)
+    assert (await verifying).healthy
 
 
 async def test_an_upload_goes_on_with_servers_that_are_removed_or_moved_meanwhile(grid: MemoryGrid) -> None:
