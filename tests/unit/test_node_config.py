@@ -144,6 +144,7 @@ def test_every_setting_is_read() -> None:
         ("[storage]\n[node]\nhost = '0.0.0.0'", "node.location", "must say how others reach"),
         ("[introducer]\n[node]\nhost = '::'", "node.location", "must say how others reach"),
         (f"[node]\nnickname = '{'n' * 65}'", "node.nickname", "at most 64"),
+        ("[node]\nnickname = 'a\\u200fb'".replace("'", '"'), "node.nickname", "can be shown"),
         ("[node]\nlocation = ['a','b','c','d','e','f','g','h','i']", "node.location", "at most 8"),
         ("[introducer]\nadmission = 'closed'", "introducer.admission", '"open" or "approve"'),
         ("[introducer-client]\nuse-stale = true", "introducer-client.use-stale", '"none" or "read" or "all"'),
@@ -192,7 +193,7 @@ def test_what_is_no_location_is_refused(text: str) -> None:
         split_location(text)
 
 
-@given(st.builds(configuration, st.text(max_size=64), st.lists(st.text()), st.booleans()))
+@given(st.builds(configuration, st.text(max_size=64).filter(str.isprintable), st.lists(st.text()), st.booleans()))
 def test_the_effective_settings_read_back_to_the_same(config: NodeConfig) -> None:
     assert parse_config(effective_config_text(config), "f") == config
 
@@ -204,7 +205,7 @@ def test_the_file_of_a_new_node_says_what_it_was_made_with(
     storage: bool, introducer: bool, client: bool
 ) -> None:
     config = NodeConfig(
-        node=NodeSettings(nickname='a "b" \\ \x7f \n', port=5 if storage or introducer else 0),
+        node=NodeSettings(nickname='a "b" \\ é', port=5 if storage or introducer else 0),
         storage=StorageConfig(enabled=storage, reserved_space=7 if storage else 0),
         introducer=IntroducerConfig(enabled=introducer, admission="approve" if introducer else "open"),
         client=ClientConfig(

@@ -65,8 +65,8 @@ def _node(table: TomlTable) -> NodeSettings:
         location=table.texts("location"),
         announce_packages=table.flag("announce-packages", default.announce_packages),
     )
-    if len(settings.nickname) > NICKNAME_MAX:
-        raise table.error("nickname", f"must have at most {NICKNAME_MAX} characters")
+    if len(settings.nickname) > NICKNAME_MAX or not settings.nickname.isprintable():
+        raise table.error("nickname", f"must have at most {NICKNAME_MAX} characters, all of which can be shown")
     if len(settings.location) > LOCATIONS_MAX:
         raise table.error("location", f"must list at most {LOCATIONS_MAX} places")
     for text in settings.location:

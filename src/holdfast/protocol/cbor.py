@@ -53,9 +53,6 @@ class _Reader:
     def item(self, depth: int, *, break_allowed: bool = False) -> object:
         if depth > DEPTH_MAX:
             raise MalformedCborError("nested too deep")
-        self._items += 1
-        if self._items > ITEMS_MAX:
-            raise MalformedCborError("too many items")
         self._count_item()
         first = self._take(1)[0]
         major, info = first >> 5, first & 31
