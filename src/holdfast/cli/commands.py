@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from holdfast import __version__
 from holdfast.cli.exit_codes import table
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS: Mapping[str, str] = {
     "put": "store a file, print its capability",
     "get": "read a file back",
     "check": "count the shares of a file, or verify every byte of them",
     "grid": "a whole grid on this machine, for trying and testing",
+    "systemd-unit": "print a systemd unit that runs a node",
+    "completion": "print a script by which a shell completes commands",
     "demo": "store a file on a grid of ten servers, kill seven, read it back",
     "create-introducer": "make the directory of an introducer, the meeting point of a grid",
     "create-node": "make the directory of a storage server that can use the grid too",
@@ -49,6 +54,15 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"holdfast.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names of commands without loading them, and options."""
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
