@@ -141,6 +141,7 @@ def test_options_for_servers_are_told_from_those_for_all() -> None:
         (JoinOptions(location=("no port:",)), "node.location"),
         (JoinOptions(nickname="n" * 65), "node.nickname"),
         (JoinOptions(port=65536), "node.port"),
+        (JoinOptions(location=("0.0.0.0",)), "node.location"),
     ],
 )
 async def test_options_that_make_no_sense_leave_the_code_unused(

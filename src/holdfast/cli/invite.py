@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from holdfast.cli.messages import note, print_json
+from holdfast.cli.node_options import run_command
 from holdfast.cli.options import json_option, needed_node
-from holdfast.node.durations import duration_text, parse_duration
-from holdfast.node.inviting import (
-    LIFE_DEFAULT_S,
-    Role,
-    introducer_directory,
-    make_invitation,
-    only_for_this_machine,
-)
-from holdfast.node.running import process_of
 
 
 def _life(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    from holdfast.node.durations import parse_duration
+
     try:
         return parse_duration(value)
     except ValueError:
@@ -41,7 +36,7 @@ def _life(ctx: click.Context, param: click.Parameter, value: str) -> int:
     "--valid",
     "life_s",
     metavar="TIME",
-    default=f"{LIFE_DEFAULT_S // 3600}h",
+    default="24h",
     show_default=True,
     callback=_life,
     help="How long the code is good, at most 30d.",
@@ -53,8 +48,12 @@ def invite(directory: Path | None, server: bool, nickname: str, life_s: int, as_
     DIR is an introducer's node, or a local grid; default: the environment variable HOLDFAST_NODE. The code is
     good once. Hand it over where nobody else reads it: whoever uses it first is in.
     """
+    from holdfast.node.durations import duration_text
+    from holdfast.node.inviting import introducer_directory, make_invitation, only_for_this_machine
+    from holdfast.node.running import process_of
+
     directory = needed_node(directory)
-    role: Role = "server" if server else "client"
+    role: Literal["client", "server"] = "server" if server else "client"
     expires = int(time.time()) + life_s
     invitation = make_invitation(directory, role, nickname, life_s)
     if as_json:
@@ -72,4 +71,4 @@ def invite(directory: Path | None, server: bool, nickname: str, life_s: int, as_
         )
     node = introducer_directory(directory)
     if process_of(node) is None:
-        note(f"the introducer does not run now; the code can be used once it does: holdfast run {node}")
+        note(f"the introducer does not run now; the code can be used once it does: {run_command(node)}")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli import event_loop
 from holdfast.cli.messages import note, printable
+from holdfast.cli.node_options import directory_argument, nickname_option, quoted, run_command
 from holdfast.cli.options import MAX_CAP_LINE
-from holdfast.grid.invitation_client import InvitationError
-from holdfast.node.joining import JoinOptions, JoinResult
-from holdfast.node.joining import join as join_grid
-from holdfast.node.sizes import parse_size
+
+if TYPE_CHECKING:
+    from holdfast.node.joining import JoinResult
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
+    from holdfast.node.sizes import parse_size
+
     try:
         return 0 if value is None else parse_size(value)
     except ValueError:
@@ -25,11 +27,9 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
 
 @click.command()
 @click.argument("code")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--nickname", metavar="NAME", help="What this node is called. Default: what the invitation says."
-)
-@click.option("--host", metavar="HOST", help="Server: address to listen on. Default: every address.")
+@directory_argument
+@nickname_option
+@click.option("--host", metavar="ADDRESS", help="Server: address to listen on. Default: every address.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -52,7 +52,7 @@ def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
 def join(
     code: str,
     directory: Path,
-    nickname: str | None,
+    nickname: str,
     host: str | None,
     port: int | None,
     location: tuple[str, ...],
@@ -63,14 +63,22 @@ def join(
     CODE "-": read from standard input, which keeps it out of the list of processes. DIR must not exist, or be
     empty. A join that fails before the introducer has answered leaves the code as good as it was.
     """
+    from holdfast.cli import event_loop
+    from holdfast.node.joining import JoinOptions
+    from holdfast.node.joining import join as join_grid
+
     options = JoinOptions(
         nickname=nickname, host=host, port=port, location=location, reserved_space=reserved_space
     )
     result = event_loop.run(join_grid(_given_code(code), directory, options))
-    _explain(result, directory, options)
+    _explain(result)
+    if result.role == "client" and options.for_servers:
+        note("the invitation was for a client: what was said of a server was left out")
 
 
 def _given_code(argument: str) -> str:
+    from holdfast.grid.invitation_client import InvitationError
+
     if argument != "-":
         return argument
     line = sys.stdin.readline(MAX_CAP_LINE).strip()
@@ -79,15 +87,15 @@ def _given_code(argument: str) -> str:
     return line
 
 
-def _explain(result: JoinResult, directory: Path, options: JoinOptions) -> None:
+def _explain(result: JoinResult) -> None:
+    """Say what was made, and what to do next."""
+    directory = result.directory
     grid = f"the grid {printable(result.grid)}" if result.grid else "the grid"
     click.echo(f"{directory} is now a {result.role} of {grid}")
     if result.role == "server":
         if result.settings.location:
             places = ", ".join(result.settings.location)
             click.echo(f"others will be told to reach it at {places} (node.location in its holdfast.toml)")
-        click.echo(f"next: holdfast run {directory}")
-        return
-    click.echo(f"next: holdfast put --node {directory} FILE")
-    if options.for_servers:
-        note("the invitation was for a client: what was said of a server was left out")
+        click.echo(f"next: {run_command(directory)}")
+    else:
+        click.echo(f"next: holdfast put --node {quoted(directory)} FILE")

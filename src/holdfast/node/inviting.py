@@ -25,7 +25,6 @@ from holdfast.protocol.nurl import Nurl, parse_nurl
 
 Role = Literal["client", "server"]
 
-LIFE_DEFAULT_S = 24 * 3600
 LIFE_MAX_S = 30 * 24 * 3600
 
 

@@ -36,14 +36,14 @@ class JoinOptions:
     """What whoever joins says for himself. All but the nickname is for servers.
 
     Attributes:
-        nickname: None: what the invitation says.
+        nickname: empty: what the invitation says.
         host: to listen on; None: the loopback address if the introducer is on it, else every address.
         port: to listen on; None: the one of ``location``, else any free one.
         location: how others reach the server; empty: the address by which it reaches the introducer.
         reserved_space: bytes of the disk that stay free.
     """
 
-    nickname: str | None = None
+    nickname: str = ""
     host: str | None = None
     port: int | None = None
     location: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class JoinOptions:
     @property
     def for_servers(self) -> bool:
         """True if something is said that a client has no use for."""
-        return replace(self, nickname=None) != JoinOptions()
+        return replace(self, nickname="") != JoinOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,8 @@ async def join(code: str, directory: Path, options: JoinOptions | None = None) -
     directory = await asyncio.to_thread(_creatable, directory)
     welcome = await redeem(invitation)
     try:
-        return await asyncio.to_thread(_create, directory, welcome, settings, options)
+        # Not in a thread: an interruption must not cost the node now that the invitation is used up.
+        return _create(directory, welcome, settings, options)
     except (HoldfastError, OSError) as error:
         reason = str(error) if isinstance(error, HoldfastError) else error.strerror
         raise InputError(
@@ -124,9 +125,11 @@ def _server_settings(options: JoinOptions, invitation: Invitation) -> NodeSettin
     if host in WILDCARD_HOSTS and not location and address is not None:
         location = (f"[{address}]" if address.version == 6 else str(address),)
     port = _port_in(location) if options.port is None else options.port
-    settings = NodeSettings(nickname=options.nickname or "", host=host, port=port, location=location)
+    settings = NodeSettings(nickname=options.nickname, host=host, port=port, location=location)
     storage = StorageConfig(enabled=True, reserved_space=options.reserved_space)
     parse_config(new_config_text(NodeConfig(node=settings, storage=storage)), CONFIG_FILE)
+    if any(place in WILDCARD_HOSTS for place, _ in settings.advertised_hosts):
+        raise ConfigError("node.location must be an address that others can go to, not every address")
     return settings
 
 
@@ -173,7 +176,7 @@ def _creatable(directory: Path) -> Path:
 
 def _create(directory: Path, welcome: Welcome, settings: NodeSettings, options: JoinOptions) -> JoinResult:
     introducers = dict(zip(_petnames(welcome), welcome.introducers, strict=True))
-    nickname = welcome.nickname if options.nickname is None else options.nickname
+    nickname = options.nickname or welcome.nickname
     encoding = EncodingSettings()
     if welcome.encoding is not None:
         needed, happiness, total = welcome.encoding
