@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConfigError, InputError
+from holdfast.interfaces.introducer import SignedBytes
 from holdfast.servers.introducer import waiters
 from holdfast.servers.introducer.engine import IntroducerEngine, open_introducer
 from holdfast.servers.introducer.keys import KEEP_UNDECIDED_S
@@ -197,15 +198,26 @@ async def test_new_keys_are_limited_and_known_or_admitted_ones_are_not(
     opened: Opener, clock: FakeClock
 ) -> None:
     async with opened(new_keys_per_hour=2) as introducer:
-        await published(introducer, node("a").announce(1), node("b").announce(1))
+
+        async def heard(*announcements: SignedBytes) -> list[str]:
+            results = await introducer.publish_from("publisher", "192.0.2.1", announcements)
+            return [result.status for result in results]
+
+        await heard(node("a").announce(1), node("b").announce(1))
         await introducer.admit(node("admitted").verify_key)
 
         with pytest.raises(TooManyRequestsError):
-            await introducer.publish([node("c").announce(1)])
-        assert await published(introducer, node("a").announce(2)) == ["stored"]
-        assert await published(introducer, node("admitted").announce(1)) == ["stored"]
+            await heard(node("c").announce(1))
+        assert await heard(node("a").announce(2)) == ["stored"]
+        assert await heard(node("admitted").announce(1)) == ["stored"]
         clock.now += 1800
-        assert await published(introducer, node("c").announce(1)) == ["stored"]
+        assert await heard(node("c").announce(1)) == ["stored"]
+
+
+async def test_nodes_of_the_introducers_own_machine_are_not_counted(opened: Opener) -> None:
+    async with opened(new_keys_per_hour=1, new_keys_per_hour_and_address=1) as introducer:
+        for name in "abc":
+            assert await published(introducer, node(name).announce(1)) == ["stored"]
 
 
 async def test_one_node_has_so_many_services(opened: Opener) -> None:

@@ -69,6 +69,8 @@ def test_every_setting_is_read() -> None:
         segment-size = "128Ki"
         [introducer]
         admission = "approve"
+        new-keys-per-hour = 500
+        new-keys-per-hour-and-address = 50
         [introducer-client]
         use-stale = "all"
         forget-after = "2w"
@@ -95,7 +97,9 @@ def test_every_setting_is_read() -> None:
         location=("storage.example:3457", "[::1]", "h"),
         announce_packages=True,
     )
-    assert config.introducer == IntroducerConfig(enabled=True, admission="approve")
+    assert config.introducer == IntroducerConfig(
+        enabled=True, admission="approve", new_keys_per_hour=500, new_keys_per_hour_and_address=50
+    )
     assert config.meeting == MeetingConfig(
         use_stale="all", forget_after_s=14 * 86400, allow_private_addresses=True
     )
@@ -193,7 +197,9 @@ def test_what_is_no_location_is_refused(text: str) -> None:
         split_location(text)
 
 
-@given(st.builds(configuration, st.text(max_size=64).filter(str.isprintable), st.lists(st.text()), st.booleans()))
+@given(
+    st.builds(configuration, st.text(max_size=64).filter(str.isprintable), st.lists(st.text()), st.booleans())
+)
 def test_the_effective_settings_read_back_to_the_same(config: NodeConfig) -> None:
     assert parse_config(effective_config_text(config), "f") == config
 

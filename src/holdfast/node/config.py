@@ -63,6 +63,8 @@ class IntroducerConfig:
 
     enabled: bool = False
     admission: Admission = "open"
+    new_keys_per_hour: int = 60  # of nodes never heard of before; those of this machine do not count
+    new_keys_per_hour_and_address: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

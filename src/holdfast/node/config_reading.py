@@ -66,7 +66,9 @@ def _node(table: TomlTable) -> NodeSettings:
         announce_packages=table.flag("announce-packages", default.announce_packages),
     )
     if len(settings.nickname) > NICKNAME_MAX or not settings.nickname.isprintable():
-        raise table.error("nickname", f"must have at most {NICKNAME_MAX} characters, all of which can be shown")
+        raise table.error(
+            "nickname", f"must have at most {NICKNAME_MAX} characters, all of which can be shown"
+        )
     if len(settings.location) > LOCATIONS_MAX:
         raise table.error("location", f"must list at most {LOCATIONS_MAX} places")
     for text in settings.location:
@@ -100,6 +102,10 @@ def _introducer(table: TomlTable, *, present: bool) -> IntroducerConfig:
     config = IntroducerConfig(
         enabled=table.flag("enabled", present),
         admission=cast(Admission, table.choice("admission", default.admission, ("open", "approve"))),
+        new_keys_per_hour=table.number("new-keys-per-hour", default.new_keys_per_hour, 1, 10_000),
+        new_keys_per_hour_and_address=table.number(
+            "new-keys-per-hour-and-address", default.new_keys_per_hour_and_address, 1, 10_000
+        ),
     )
     table.finish()
     return config

@@ -52,6 +52,10 @@ enabled = true
 
 # "open": who knows the publish NURL may announce. "approve": only keys that were admitted.
 admission = {admission}
+
+# How many nodes never heard of before may announce themselves in an hour: in all, and of one address.
+new-keys-per-hour = 60
+new-keys-per-hour-and-address = 10
 """
 
 _CLIENT = """
@@ -157,7 +161,12 @@ def _tables(config: NodeConfig) -> dict[str, dict[str, object]]:
             "durability": storage.durability,
             "verify-on-close": storage.verify_on_close,
         },
-        "introducer": {"enabled": config.introducer.enabled, "admission": config.introducer.admission},
+        "introducer": {
+            "enabled": config.introducer.enabled,
+            "admission": config.introducer.admission,
+            "new-keys-per-hour": config.introducer.new_keys_per_hour,
+            "new-keys-per-hour-and-address": config.introducer.new_keys_per_hour_and_address,
+        },
         "client": {
             "enabled": client.enabled,
             "servers": client.servers,

@@ -134,6 +134,7 @@ class _Process:
             listening(self._directory, self._config.node, services.identity.tls_path, handler, limits)
         )
         if services.introducer is not None:
+            stack.callback(services.introducer.release_polls)  # they would hold up the end of the listener
             write_introducer_nurls(self._private, services.identity, self._config.node, port)
         return port
 

@@ -102,7 +102,12 @@ async def _open_introducer(
     from holdfast.servers.introducer.handler import introducer_handler
     from holdfast.servers.introducer.settings import IntroducerSettings
 
-    settings = IntroducerSettings(admission=config.introducer.admission)
+    chosen = config.introducer
+    settings = IntroducerSettings(
+        admission=chosen.admission,
+        new_keys_per_hour=chosen.new_keys_per_hour,
+        new_keys_per_hour_and_address=chosen.new_keys_per_hour_and_address,
+    )
     engine = await stack.enter_async_context(
         open_introducer(private / INTRODUCER_DATABASE, settings, services.identity.verify_key)
     )

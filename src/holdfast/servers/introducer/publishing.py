@@ -167,14 +167,13 @@ class Publisher:
             raise NotAdmittedError(f"the operator has to admit {announcement.server_id} first")
 
     def _count_new_key(self, address: str | None) -> None:
-        wait_s = self._new_keys.wait_s("")
-        if address is not None:
-            wait_s = max(wait_s, self._new_keys_of_address.wait_s(address))
+        if address is None:  # this machine itself
+            return
+        wait_s = max(self._new_keys.wait_s(""), self._new_keys_of_address.wait_s(address))
         if wait_s > 0:
             raise TooManyRequestsError("too many new nodes announce themselves", wait_s)
         self._new_keys.take("")
-        if address is not None:
-            self._new_keys_of_address.take(address)
+        self._new_keys_of_address.take(address)
 
     def _check_changes(self, announcement: Announcement) -> None:
         wait_s = self._changes.wait_s((announcement.service, announcement.verify_key))
