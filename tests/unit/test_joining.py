@@ -193,6 +193,17 @@ async def test_a_place_for_no_node_leaves_the_code_unused(
     assert introducer.redeemed == 0
 
 
+async def test_a_mount_point_cannot_be_replaced_by_a_node_and_leaves_the_code_unused(
+    introducer: Introducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "volume")
+    (tmp_path / "volume").mkdir()
+    with pytest.raises(ConfigError, match="directory inside it"):
+        await join(CODE, tmp_path / "volume")
+    assert introducer.redeemed == 0
+    assert (await join(CODE, tmp_path / "volume" / "node")).role == "client"
+
+
 async def test_a_full_disk_leaves_the_code_unused(
     introducer: Introducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
