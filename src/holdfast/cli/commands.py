@@ -18,6 +18,8 @@ COMMANDS: Mapping[str, str] = {
     "put": "store a file, print its capability",
     "get": "read a file back",
     "check": "count the shares of a file, or verify every byte of them",
+    "status": "how a running node is: its introducers, servers and transfers",
+    "control": "let a running node do something: wait, store, read, measure, stop",
     "grid": "a whole grid on this machine, for trying and testing",
     "systemd-unit": "print a systemd unit that runs a node",
     "completion": "print a script by which a shell completes commands",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 
 from holdfast import errors
+from holdfast.node.control.errors import ForeignRequestError, OutOfScopeError, UnauthorizedError
 
 
 class ExitCode(enum.IntEnum):
@@ -37,9 +38,9 @@ MEANINGS = {
     ExitCode.UNRECOVERABLE: "fewer good shares than needed were found; trying later may help",
     ExitCode.INPUT: "a local file or directory cannot be used: missing, a directory, full disk, ...",
     ExitCode.SOURCE_CHANGED: "the file changed while it was read",
-    ExitCode.CAPABILITY: "the capability or invitation is cut, misspelt, used up, or not of a kind that allows this",
-    ExitCode.CONFIGURATION: "no node was named, or a file of it is missing or wrong",
-    ExitCode.UNAVAILABLE: "no server of the grid answers, or they fail",
+    ExitCode.CAPABILITY: "the capability or invitation is cut, misspelt, used up, or not of a kind that fits",
+    ExitCode.CONFIGURATION: "no node was named, a file of it is missing or wrong, or it does not let us in",
+    ExitCode.UNAVAILABLE: "no server of the grid answers, or they fail; or the node does not run",
     ExitCode.UNHAPPY: "too few servers take shares to store the file safely",
     ExitCode.INTEGRITY: "what the servers gave is proven wrong",
     ExitCode.INTERRUPTED: "interrupted (128 + number of the signal)",
@@ -50,6 +51,9 @@ MEANINGS = {
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.SourceChangedError, ExitCode.SOURCE_CHANGED),
     (errors.ConfigError, ExitCode.CONFIGURATION),
+    (UnauthorizedError, ExitCode.CONFIGURATION),
+    (ForeignRequestError, ExitCode.CONFIGURATION),
+    (OutOfScopeError, ExitCode.CONFIGURATION),
     (errors.InputError, ExitCode.INPUT),
     (errors.CapabilityError, ExitCode.CAPABILITY),
     (errors.NotEnoughSharesError, ExitCode.UNRECOVERABLE),

@@ -50,7 +50,7 @@ def stored_by_node(
         HoldfastError: what the node met; or it went away meanwhile.
     """
     with raising_on_signals(), drawn_stages(show=not quiet) as draw:
-        handed_over = _HandedOver(file, draw)
+        handed_over = HandedOver(file, draw)
         try:
             return calls.upload(
                 client_of(node),
@@ -59,6 +59,7 @@ def stored_by_node(
                 random_key=random_key,
                 encoding=encoding,
                 segment_size=segment_size,
+                name="" if file.size is None else os.path.basename(file.name),
                 on_progress=draw,
             )
         except _DECLINED as error:
@@ -94,8 +95,8 @@ def read_by_node(node: Path, cap: str, output: OutputFile, *, quiet: bool) -> bo
         return True
 
 
-class _HandedOver:
-    """A file to be stored, as the node's client reads it."""
+class HandedOver:
+    """A file to be stored, as the client of a node reads it. ``begun``: it has begun to."""
 
     def __init__(self, file: InputFile, draw: Draw) -> None:
         self._file = file

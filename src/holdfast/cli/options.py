@@ -79,7 +79,7 @@ def encoding_option(command: Command) -> Command:
 def segment_size_option(command: Command) -> Command:
     """Add ``--segment-size``: bytes."""
     return click.option(
-        "--segment-size", metavar="BYTES", callback=_size, help="Most bytes that are encoded at once."
+        "--segment-size", metavar="BYTES", callback=size_value, help="Most bytes that are encoded at once."
     )(command)
 
 
@@ -120,13 +120,24 @@ def _encoding(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return needed, happiness, total
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def size_value(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Return the bytes that an option's value names."""
     from holdfast.node.sizes import parse_size
 
     try:
         return None if value is None else parse_size(value)
     except ValueError:
         raise click.BadParameter("give bytes, or a size such as 128Ki or 1M", ctx, param) from None
+
+
+def duration_value(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Return the seconds that an option's value names."""
+    from holdfast.node.durations import parse_duration
+
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise click.BadParameter("give a number and one of s, m, h, d, w, such as 24h", ctx, param) from None
 
 
 def _secret(text: str) -> bytes | None:
