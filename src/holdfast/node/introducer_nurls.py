@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from holdfast.errors import ConfigError
 from holdfast.node.config import NodeSettings
 from holdfast.node.identity import NodeIdentity
 from holdfast.node.private_files import read_private_file, write_private_file
 from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, kept_swissnum
-from holdfast.protocol.nurl import Nurl
+from holdfast.protocol.nurl import Nurl, parse_nurl
 
 PUBLISH_FILE = "introducer.nurl"
 SUBSCRIBE_FILE = "introducer-subscribe.nurl"
@@ -54,3 +55,18 @@ def read_introducer_nurls(private: Path) -> IntroducerNurls:
     return IntroducerNurls(
         read_private_file(private / PUBLISH_FILE), read_private_file(private / SUBSCRIBE_FILE)
     )
+
+
+def own_introducer(private: Path) -> list[Nurl]:
+    """Return where the introducer of this very node is reached; nothing if it never ran one.
+
+    Raises:
+        ConfigError: a file that says so is damaged.
+    """
+    if not (private / SUBSCRIBE_FILE).exists():
+        return []
+    text = read_private_file(private / SUBSCRIBE_FILE)
+    try:
+        return [parse_nurl(text)]
+    except ValueError as error:
+        raise ConfigError(f"{private / SUBSCRIBE_FILE} is damaged: {error}") from None

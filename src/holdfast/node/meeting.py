@@ -21,6 +21,7 @@ from holdfast.interfaces.introducer import Introducer
 from holdfast.node.config import MeetingConfig, NodeConfig
 from holdfast.node.identity import NodeIdentity
 from holdfast.node.introducer_list import load_introducers
+from holdfast.node.introducer_nurls import own_introducer
 from holdfast.protocol.versions import OLDEST_SUPPORTED
 from holdfast.wire.pinning import pinning_ssl_context
 
@@ -66,17 +67,18 @@ async def open_meeting(
 
 
 def meeting_settings(private: Path, config: MeetingConfig) -> IntroducerClientSettings:
-    """Return what ``config`` means to the client of the introducers that the node lists.
+    """Return what ``config`` means to the client of the introducers of the node: those it lists, and its own.
 
     A grid whose introducer is in a private network, or on this machine, is there as a whole.
 
     Raises:
         ConfigError: the list of introducers is wrong.
     """
+    introducers = [*load_introducers(private).values(), *own_introducer(private)]
     return IntroducerClientSettings(
         use_stale=config.use_stale,
         forget_after_s=config.forget_after_s,
-        allow_private_addresses=config.allow_private_addresses or near(load_introducers(private).values()),
+        allow_private_addresses=config.allow_private_addresses or near(introducers),
     )
 
 
