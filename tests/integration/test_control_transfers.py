@@ -290,14 +290,14 @@ async def test_a_file_that_changes_while_it_is_sent_is_noticed(tmp_path: Path) -
     path.write_bytes(data_of(3 * MIB))
 
     class Changing(io.FileIO):
-        def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        def read(self, size: int | None = -1) -> bytes:
             with open(path, "ab") as other:
                 other.write(b"more")
             return super().read(size)
 
     async with memory_node(tmp_path / "node") as node:
         with Changing(str(path)) as file, pytest.raises(SourceChangedError):
-            await ask(node, lambda c: calls.upload(c, file, 3 * MIB))  # type: ignore[arg-type]
+            await ask(node, lambda c: calls.upload(c, file, 3 * MIB))
 
 
 async def test_a_node_without_a_client_side_says_so(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_what_is_no_error_of_ours_is_told_by_its_status(value: object) -> None:
 
 
 def test_details_that_make_no_sense_do_no_harm() -> None:
-    for detail in (None, [], {"found": "x"}, {"servers": None}):
+    details: list[object] = [None, [], {"found": "x"}, {"servers": None}]
+    for detail in details:
         for code in ("NotEnoughSharesError", "UnhappyError"):
             assert isinstance(error_from_json({"error": code, "detail": detail}), errors.UnavailableError)

@@ -78,7 +78,7 @@ class LocalClient:
             timeout_s: how long the node may be silent, or not take what it is sent.
 
         Raises:
-            NotRunningError: nothing listens.
+            NotRunningError: nothing listens, or what listened ended before it answered or took a file.
             SourceChangedError: ``body`` has fewer bytes than ``length``.
             BrokenOffError, UnavailableError: the node went away, or was silent too long.
         """
@@ -148,6 +148,8 @@ class LocalClient:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
         try:
             answer.send(head + (whole or b""))
+            if not answer.begins():
+                raise self._not_running()  # it was about to end when it was asked
             answer.read_head()
             if answer.status == 100:
                 assert not isinstance(body, bytes)
@@ -272,6 +274,15 @@ class LocalAnswer:
             self._failed(error)
         return True
 
+    def begins(self) -> bool:
+        """Wait for the first byte; False if the node ends the connection instead."""
+        try:
+            return bool(self._reader.peek(1))
+        except ConnectionError:
+            return False
+        except OSError as error:
+            self._failed(error)
+
     def read_head(self) -> None:
         """Read status and headers."""
         words = self._line().split(None, 2)
@@ -349,6 +360,9 @@ def _parsed(data: bytes) -> Any:
 
 def _number(text: bytes | str, base: int) -> int:
     try:
-        return int(text, base)
+        number = int(text, base)
     except ValueError:
-        raise BrokenOffError("the node's answer makes no sense") from None
+        number = -1
+    if number < 0:
+        raise BrokenOffError("the node's answer makes no sense")
+    return number

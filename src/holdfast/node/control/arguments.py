@@ -95,7 +95,7 @@ def query_arguments(request: Request) -> Arguments:
 
 
 async def body_arguments(request: Request) -> Arguments:
-    """Return the arguments in the body of ``request``, which is a JSON object."""
+    """Return the arguments in the body of ``request``, which is a JSON object, or empty if there are none."""
     try:
         body = await request.body.read(BODY_MAX)
     except BodyTooLargeError:
@@ -103,7 +103,7 @@ async def body_arguments(request: Request) -> Arguments:
     if request.query:
         raise BadRequestError("the arguments of this call belong into its body")
     try:
-        values = json.loads(body)
+        values = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         raise BadRequestError("the body is not JSON") from None
     if not isinstance(values, dict):
