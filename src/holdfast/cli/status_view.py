@@ -19,6 +19,7 @@ from holdfast.node.durations import duration_text
 
 WIDE = 80  # columns, from which on each server has one line
 ID_SHOWN = 8  # characters
+UNKNOWN = "-"
 COLOURS = {"up": "green", "down": "red", "incompatible": "yellow"}
 
 Part = Mapping[str, Any]
@@ -106,7 +107,7 @@ def _table(servers: Sequence[Part], now: float) -> Table:
             short_id(str(server["id"])),
             _state(server, now),
             _free(server),
-            Text(_version(server) or "-"),
+            Text(_version(server) or UNKNOWN),
             _latency(server),
             str(server.get("errors", 0)),
         )
@@ -118,10 +119,11 @@ def _blocks(servers: Sequence[Part], now: float) -> Group:
     lines: list[RenderableType] = []
     for server in servers:
         first = Text(f"{_name(server)} {short_id(str(server['id']))} ", overflow="fold")
+        free, latency = _free(server), _latency(server)
         facts = (
-            f"{_free(server)} free",
+            f"{free} free" if free != UNKNOWN else "free space unknown",
             _version(server) or "version unknown",
-            f"latency {_latency(server)}",
+            f"latency {latency}" if latency != UNKNOWN else "latency unknown",
             plural(int(server.get("errors", 0)), "error"),
         )
         lines += [
@@ -158,29 +160,43 @@ def _version(server: Part) -> str:
 
 def _free(server: Part) -> str:
     space = server.get("available_space")
-    return "-" if space is None else size_text(float(space))
+    return UNKNOWN if space is None else size_text(float(space))
 
 
 def _latency(server: Part) -> str:
     latency = server.get("latency_s")
-    return "-" if latency is None else f"{float(latency) * 1000:.0f} ms"
+    return UNKNOWN if latency is None else f"{float(latency) * 1000:.0f} ms"
 
 
 # -- transfers
 
 
-def _transfers(transfers: Sequence[Part], width: int) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(overflow="fold", max_width=max(16, width // 2))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+def _transfers(transfers: Sequence[Part], width: int) -> RenderableType:
+    if width >= WIDE:
+        return _bars(transfers, width // 3, [_what(one) for one in transfers])
+    lines: list[RenderableType] = []
     for one in transfers:
+        lines += [_what(one), Padding(_bars([one], width // 5), (0, 0, 0, 2), expand=False)]
+    return Group(*lines)
+
+
+def _bars(transfers: Sequence[Part], width: int, names: Sequence[Text] = ()) -> Table:
+    """Return a line a transfer. ``width``: of the bar."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    if names:
+        table.add_column(overflow="fold")
+    for _ in ("bar", "percent", "rate"):
+        table.add_column(justify="right", no_wrap=True)
+    for index, one in enumerate(transfers):
         done, total = int(one["done"]), int(one["total"])
         table.add_row(
-            Text(f"{one['kind']} {printable(str(one['name']))}"),
-            ProgressBar(total=total or None, completed=done, width=max(5, width // 5), pulse=False),
+            *names[index : index + 1],
+            ProgressBar(total=total, completed=done, width=max(5, width)) if total else "",
             f"{done * 100 // total} %" if total else "",
             f"{size_text(float(one['rate']))}/s",
         )
     return table
+
+
+def _what(transfer: Part) -> Text:
+    return Text(printable(f"{transfer['kind']} {transfer['name']}"), overflow="fold")
