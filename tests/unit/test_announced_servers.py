@@ -303,6 +303,8 @@ def test_what_is_announced_of_a_listed_server_does_not_count(a: AnnouncingNode, 
         assert world.usable["listed"] == "all"
 
     assert world.servers["v0-a"].record.nurls[0].host == "listed.example.org"
+    world.hear(replace(known(a), server_id="v0-twin"))
+    assert "static list" in world.feed.left_out["v0-twin"]
     assert set(world.usable) == {"listed", "b"}
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.grid import introducer_publishing
 from holdfast.grid.introducer_client import IntroducerClient
+from holdfast.grid.introducer_link import Backoff
 from holdfast.grid.sequence_file import SequenceFile
 from holdfast.interfaces.introducer import PublishResult
 from holdfast.protocol.announcement import Announcement, sign_announcement
@@ -190,6 +191,24 @@ async def test_an_introducer_that_takes_calls_but_not_ours_is_not_flooded(
         introducer.faults.failing_calls = set()
         await until(introducer.held)
         await until(lambda: client.introducer_status()[0].reason == "answers")
+
+
+async def test_what_could_not_be_sent_is_sent_as_soon_as_the_introducer_is_back(
+    time: Time, server: AnnouncingNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Long(Backoff):
+        def after(self, error: Exception) -> float:
+            return 3600.0
+
+    monkeypatch.setattr(introducer_publishing, "Backoff", Long)
+    introducer = MemoryIntroducer(time.clock)
+    introducer.faults.dead = True
+    client = publisher({"one": introducer}, server, tmp_path, time)
+
+    async with client.running():
+        await until(lambda: introducer.calls.get("publish") and introducer.calls.get("version"))
+        introducer.faults.dead = False
+        await until(introducer.held)
 
 
 async def test_one_that_forgets_again_and_again_is_not_told_again_and_again(

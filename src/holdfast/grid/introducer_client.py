@@ -265,9 +265,14 @@ class IntroducerClient:
             self._publisher.forgotten_by(link)
 
     def _note_contacts(self) -> None:
-        met = frozenset(server_id for contacts in self._contacts for server_id in contacts())
-        if met:
-            self._book.met(met, self._now())
+        for contacts in self._contacts:
+            try:
+                met = frozenset(contacts())
+            except Exception:
+                log.exception("nobody says which servers have answered")
+                continue
+            if met:
+                self._book.met(met, self._now())
 
 
 def _verify(pairs: Sequence[SignedBytes]) -> tuple[list[SignedAnnouncement], list[str]]:

@@ -27,7 +27,7 @@ class Periods:
     connected: float = 120.0  # for which an answer counts as a connection
     tick: float = 60.0  # between looks at the clock: what became stale, what is to be renewed
     save: float = 5.0  # between two writings of the cache
-    recovery: float = 5.0  # for introducers to say which sequence number they hold
+    recovery: float = 2.0  # for introducers to say which sequence number they hold
     ready: float = 5.0  # for which a program with an empty cache waits
     republish_min: float = 10.0  # between publications to an introducer that keeps forgetting
     refused: float = 60.0  # until what an introducer refused is offered again
