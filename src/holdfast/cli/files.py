@@ -157,8 +157,13 @@ class _Stream:
 
     def write(self, data: memoryview) -> int:
         view = data
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(f"cannot write: {error.strerror}") from error
         return len(data)
 
 
