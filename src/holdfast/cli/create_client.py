@@ -54,11 +54,12 @@ def make_client(
 
     chosen = chosen_encoding(EncodingSettings(), encoding, None, None)
     known = given_introducers(introducers)
-    create_client_node(place_for(directory), chosen, nickname=nickname, introducers=known)
+    place = place_for(directory)
+    create_client_node(place, chosen, nickname=nickname, introducers=known)
     steps = [
-        f"holdfast put --node {quoted(directory)} FILE",
-        f"{run_command(directory)}, which keeps it connected; commands are then faster",
+        f"holdfast put --node {quoted(place)} FILE",
+        f"{run_command(place)}, which keeps it connected; commands are then faster",
     ]
-    say_what_was_made(directory, "a client", ["client"], steps, as_json=as_json)
+    say_what_was_made(place, "a client", ["client"], steps, as_json=as_json)
     if not known:
-        note_no_introducer(directory, "or give it a list of servers: holdfast servers import")
+        note_no_introducer(place, "or give it a list of servers: holdfast servers import")

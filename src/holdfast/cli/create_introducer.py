@@ -46,10 +46,11 @@ def create_introducer(
     from holdfast.node import creation
 
     settings = listening_settings(nickname, host, port, location)
-    creation.create_introducer(place_for(directory), settings, admission="approve" if approve else "open")
+    place = place_for(directory)
+    creation.create_introducer(place, settings, admission="approve" if approve else "open")
     steps = [
-        run_command(directory),
-        f"holdfast introducer show-nurl {quoted(directory)}, and holdfast create-node with what it prints",
+        run_command(place),
+        f"holdfast introducer show-nurl {quoted(place)}, and holdfast create-node with what it prints",
     ]
-    say_what_was_made(directory, "an introducer", ["introducer"], steps, as_json=as_json)
+    say_what_was_made(place, "an introducer", ["introducer"], steps, as_json=as_json)
     say_if_for_this_machine_only(settings)

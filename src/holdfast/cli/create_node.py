@@ -66,17 +66,18 @@ def create_node(
     storage = StorageConfig(enabled=True, reserved_space=_size(reserved_space))
     chosen = chosen_encoding(EncodingSettings(), encoding, None, None)
     known = given_introducers(introducers)
-    create_storage_node(place_for(directory), settings, introducers=known, storage=storage, encoding=chosen)
+    place = place_for(directory)
+    create_storage_node(place, settings, introducers=known, storage=storage, encoding=chosen)
     say_what_was_made(
-        directory,
+        place,
         "a storage server and a client",
         ["storage", "client"],
-        [run_command(directory)],
+        [run_command(place)],
         as_json=as_json,
     )
     say_if_for_this_machine_only(settings)
     if not known:
-        note_no_introducer(directory, "so that clients hear of this server")
+        note_no_introducer(place, "so that clients hear of this server")
 
 
 def _size(text: str | None) -> int:

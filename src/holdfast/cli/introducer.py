@@ -152,9 +152,13 @@ def _introducer(directory: Path) -> tuple[Path, NodeConfig]:
         ConfigError: it is none.
     """
     from holdfast.node.config import load_config
-    from holdfast.node.inviting import introducer_directory
+    from holdfast.node.places import GRID_FILE
 
-    node = introducer_directory(directory)
+    node = directory
+    if (directory / GRID_FILE).is_file():
+        from holdfast.node.inviting import introducer_directory
+
+        node = introducer_directory(directory)
     config = load_config(node)
     if not config.introducer.enabled:
         raise ConfigError(f"{node} is no introducer (introducer.enabled is false)")

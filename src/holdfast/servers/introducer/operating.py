@@ -110,7 +110,7 @@ def expel_key(database: Path, verify_key: bytes) -> list[str]:
     Raises: as ``listed_keys``.
     """
     with _transaction(database) as connection:
-        return [service for service, _ in _key_book().expel(connection, verify_key)]
+        return sorted(service for service, _ in _key_book().expel(connection, verify_key))
 
 
 def _key_book() -> KeyBook:
