@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from holdfast.grid import known_server
+from holdfast.grid.attempt_queue import AttemptQueue
 from holdfast.grid.server_watch import ServerWatch, WatchSettings
 from holdfast.interfaces.types import StorageIndex
 from holdfast.testing.memory_grid import MemoryGrid, memory_grid, memory_record
+from holdfast.testing.memory_storage import MemoryStorage
 
 QUICK = WatchSettings(period_s=0.02, probe_timeout_s=0.05, suspicion_s=0.01, idle_check_s=0.01)
 RARE = WatchSettings(period_s=1000, suspicion_s=0.01)
@@ -173,6 +175,55 @@ async def test_attempts_are_limited_in_each_second() -> None:
             await asyncio.sleep(0.3)
             assert states(grid).count("up") == 5
             await until(lambda: states(grid).count("up") == 10)
+
+
+async def test_a_crowd_that_never_answers_keeps_nobody_waiting_who_is_new_or_has_answered_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known_server, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(known_server, "RETRY_MAX_S", 0.01)
+    async with memory_grid(1) as grid:
+        settings = WatchSettings(attempts_per_s=20, period_s=1000)
+        async with watch_of(grid, settings).running():
+            await until(lambda: states(grid) == ["up"])
+            for number in range(100, 400):  # a quarter of a minute's turns, and then again and again
+                grid.stores[f"s{number}"] = dead = MemoryStorage()
+                dead.faults.dead = True
+                grid.grid.known.add_or_change(memory_record(number))
+            await until(lambda: states(grid).count("down") >= 15)
+            grid.grid.known.add_or_change(memory_record(1))
+            await until(lambda: states(grid)[-1] == "up")
+            grid.stores["s0"].faults.dead = True
+            grid.stores["s0"].connection_lost()
+            await until(lambda: states(grid)[0] == "down")
+            grid.stores["s0"].faults.dead = False
+            await until(lambda: states(grid)[0] == "up")
+
+
+async def test_who_leaves_the_queue_takes_no_turn_with_him() -> None:
+    async with memory_grid(2) as grid:
+        one, other = grid.grid.known.all()
+
+        async def at_once() -> None:
+            await asyncio.sleep(0)
+
+        queue = AttemptQueue(1, at_once)
+        giving = asyncio.create_task(queue.run())
+
+        async def attempt() -> None:
+            async with queue.turn(other):
+                pass
+
+        async with queue.turn(one):
+            waiting = asyncio.create_task(attempt())
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+        given = asyncio.create_task(attempt())
+        await asyncio.sleep(0)
+        given.cancel()
+        async with asyncio.timeout(5):
+            await attempt()
+        giving.cancel()
 
 
 async def test_incompatible_servers_take_no_turns_from_others() -> None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from holdfast.grid.attempt_queue import AttemptQueue
 from holdfast.grid.known_server import KnownServer
 from holdfast.grid.servers import Servers
 from holdfast.grid.structured import first_error
@@ -57,8 +58,8 @@ class ServerWatch:
         self._nudges: dict[KnownServer, asyncio.Event] = {}
         self._changed = asyncio.Event()
         self._probe_pace = _Pace(self._settings.probes_per_s)
-        self._attempt_pace = _Pace(self._settings.attempts_per_s)
-        self._attempts = asyncio.Semaphore(self._settings.attempts_at_once)
+        pace = _Pace(self._settings.attempts_per_s)
+        self._attempts = AttemptQueue(self._settings.attempts_at_once, pace.turn)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -90,6 +91,7 @@ class ServerWatch:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._attempts.run())
 
             def changed(server: KnownServer) -> None:
                 if server not in self._nudges and not server.retired:
@@ -128,8 +130,7 @@ class ServerWatch:
                 await self._probe_pace.turn()
                 await server.probe(self._settings.probe_timeout_s)
             else:
-                async with self._attempts:
-                    await self._attempt_pace.turn()
+                async with self._attempts.turn(server):
                     if server.available and not server.up and not server.retired:
                         await server.probe(self._settings.probe_timeout_s)
         self._nudges.pop(server, None)
