@@ -203,7 +203,7 @@ class NodeProcess:
             else:
                 if condition(status):
                     return status
-                assert time.monotonic() < deadline, f"{what}: not within {within_s:g} s; {status}"
+                assert time.monotonic() < deadline, f"{what}: not within {within_s:g} s; {_shown(status)}"
             time.sleep(POLL_S)
 
 
@@ -280,6 +280,11 @@ class NodeProcesses:
 
 
 # -- what a status says
+
+
+def _shown(status: Status) -> Status:
+    """Return what fits into a message."""
+    return {name: value[:20] if isinstance(value, list) else value for name, value in status.items()}
 
 
 def server_of(status: Status, name: str) -> Status:
