@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from holdfast.wire.buffers import BufferPool
+from holdfast.wire.heads import HEAD_SIZE_MAX
 from holdfast.wire.http import Handler
 from holdfast.wire.server_connection import ServerConnection
 
@@ -47,6 +48,7 @@ class Server:
         self.handler = handler
         self.limits = limits
         self.buffers = BufferPool(limits.buffers_max)
+        self.scratch = bytearray(HEAD_SIZE_MAX)  # what one connection just received, until it has taken it
         self.connections: set[ServerConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.port = 0

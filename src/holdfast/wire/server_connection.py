@@ -37,8 +37,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._small = bytearray(HEAD_SIZE_MAX)
-        self._filled = 0  # bytes of _small that hold what has not been used yet
+        self._held: bytearray | None = None  # what came and has not been used yet; most of the time nothing
+        self._filled = 0  # bytes of it
         self._gate = WriteGate(self)
         self._request: Request | None = None
         self._keep_alive = True
@@ -103,7 +103,8 @@ class ServerConnection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._body is not None and not self._body.complete:
             return self._body.next_buffer()
-        return memoryview(self._small)[self._filled :]
+        # Between requests a connection has no buffer of its own: a thousand may be waiting.
+        return memoryview(self._server.scratch if self._held is None else self._held)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._body is not None and not self._body.complete:
@@ -112,11 +113,28 @@ class ServerConnection(asyncio.BufferedProtocol):
             if rest:
                 self._keep(rest)
             return
-        self._filled += nbytes
+        if self._held is not None:
+            self._filled += nbytes
+        elif self._task is None:
+            self._parse_head(self._server.scratch, nbytes)
+            return
+        else:
+            self._hold(bytes(self._server.scratch[:nbytes]))
+        self._use_held()
+
+    def _use_held(self) -> None:
+        assert self._held is not None
         if self._task is None:
-            self._parse_head()
-        elif self._filled == len(self._small):
+            self._parse_head(self._held, self._filled)
+        elif self._filled == len(self._held):
             self.pause_reading()  # a peer that sends ahead of its answers waits
+
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes for later, behind those that are kept already."""
+        if self._held is None:
+            self._held = bytearray(HEAD_SIZE_MAX)
+        self._held[self._filled : self._filled + len(data)] = data
+        self._filled += len(data)
 
     def pause_reading(self) -> None:
         if self._transport is not None:
@@ -129,26 +147,28 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def _keep(self, rest: bytes) -> None:
         """Put bytes behind a body in front of what comes next."""
-        self._small[self._filled : self._filled + len(rest)] = rest
-        self._filled += len(rest)
+        self._hold(rest)
         self.pause_reading()
 
-    def _parse_head(self) -> None:
-        end = self._small.find(HEAD_END, 0, self._filled)
+    def _parse_head(self, space: bytearray, filled: int) -> None:
+        """Begin with the request whose head stands in the first ``filled`` bytes, if it is whole."""
+        end = space.find(HEAD_END, 0, filled)
         if end < 0:
-            if self._filled == len(self._small):
+            if filled == len(space):
                 self._refuse(431)
-            else:
-                self.deadline = min(self.deadline, self._loop.time() + self._limits.head_s)
+                return
+            if self._held is None:
+                self._hold(bytes(space[:filled]))
+            self.deadline = min(self.deadline, self._loop.time() + self._limits.head_s)
             return
         parser = HeadParser(answer=False)
         try:
-            head = parser.parse_head(bytes(self._small[: end + 4]))
+            head = parser.parse_head(bytes(space[: end + 4]))
         except MalformedHeadError:
             self._refuse(400)
             return
-        rest = bytes(self._small[end + 4 : self._filled])
-        self._filled = 0
+        rest = bytes(space[end + 4 : filled])
+        self._held, self._filled = None, 0
         # What follows a chunked body was seen by its parser, so such a connection is not used again.
         self._keep_alive = head.keep_alive and not head.chunked
         expects = (head.header("expect") or "").lower() == "100-continue"
@@ -237,8 +257,8 @@ class ServerConnection(asyncio.BufferedProtocol):
             return
         self.deadline = self._loop.time() + self._limits.idle_s
         self.resume_reading()
-        if self._filled:
-            self._parse_head()
+        if self._held is not None:
+            self._parse_head(self._held, self._filled)
 
     async def _send(self, response: Response, *, head_only: bool) -> None:
         body = response.body
