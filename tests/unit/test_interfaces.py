@@ -15,11 +15,17 @@ from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.bucket_writer import RemoteBucketWriter
 from holdfast.grid.decoder import FileDecoder
 from holdfast.grid.encoder import FileEncoder
+from holdfast.grid.http_introducer import HttpIntroducer
+from holdfast.grid.http_node import HttpNode
 from holdfast.grid.http_storage import HttpStorageServer
+from holdfast.grid.introducer_client import IntroducerClient
 from holdfast.grid.remote_buckets import RemoteStorageServer
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, StreamSource
 from holdfast.grid.targets import DataTarget, DiscardTarget, FileHandleTarget, FileTarget
-from holdfast.interfaces import storage, transfer
+from holdfast.interfaces import control, introducer, node, storage, transfer
+from holdfast.node.control.client import HttpControlClient
+from holdfast.node.node_service import LocalNode
+from holdfast.servers.introducer.engine import IntroducerEngine
 from holdfast.servers.storage.engine import StorageEngine
 from holdfast.testing.memory_storage import MemoryStorage
 
@@ -40,6 +46,12 @@ CONFORMANCE: list[tuple[Any, Any]] = [
     (transfer.DownloadTarget, FileTarget),
     (transfer.DownloadTarget, FileHandleTarget),
     (transfer.DownloadTarget, DiscardTarget),
+    (introducer.Introducer, IntroducerEngine),
+    (introducer.Introducer, HttpIntroducer),
+    (introducer.IntroducerClient, IntroducerClient),
+    (node.NodeService, LocalNode),
+    (node.NodeService, HttpNode),
+    (control.ControlClient, HttpControlClient),
 ]
 ELSEWHERE = {"CodecEncoder", "CodecDecoder"}  # kept by the adapters of holdfast.grid.codec; tested there
 
