@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "show every setting of a node",
     "servers": "storage servers: those a client knows, lists to keep and exchange",
     "introducer": "look after an introducer: its NURLs, the nodes it knows, who may announce",
-    "run": "run the storage server of a node directory",
+    "run": "run the node of a directory",
     "invite": "print a code with which one more machine joins the grid",
     "join": "become a client or a server of a grid, by such a code",
 }
