@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from holdfast.caps.directories import DirectoryCap, DirectoryVerifyCap
 from holdfast.caps.parsing import Cap, FileCap, parse_cap
-from holdfast.caps.unknown import ErroneousCap, UnknownCap
+from holdfast.caps.unknown import FAULTS, ErroneousCap, UnknownCap
 from holdfast.errors import BadCapabilityError, WrongCapabilityTypeError
 
 
@@ -43,12 +43,5 @@ def _known(text: str) -> Cap:
     if isinstance(cap, UnknownCap):
         raise BadCapabilityError("this is not a capability of a kind Holdfast knows")
     if isinstance(cap, ErroneousCap):
-        raise BadCapabilityError(_FAULTS[cap.fault])
+        raise BadCapabilityError(FAULTS[cap.fault])
     return cap
-
-
-_FAULTS = {
-    "malformed": "the capability is malformed: is it cut off or misspelt?",
-    "must-be-readonly": "the capability says that it is read-only, but it allows writing",
-    "must-be-deep-immutable": "the capability says that it is immutable, but what it names can change",
-}

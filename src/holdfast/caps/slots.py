@@ -10,14 +10,30 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from holdfast.caps.directories import DirectoryCap
-from holdfast.caps.immutable import ImmutableReadCap, ImmutableVerifyCap, LiteralCap
+from holdfast.caps.immutable import ImmutableReadCap, LiteralCap
 from holdfast.caps.mutable import MutableReadCap, MutableWriteCap
 from holdfast.caps.parsing import IMMUTABLE_PREFIX, READ_ONLY_PREFIX, parse_cap
-from holdfast.caps.unknown import CapFault, ErroneousCap
+from holdfast.caps.unknown import FAULTS, CapFault, ErroneousCap
+from holdfast.errors import BadCapabilityError
 
-NodeCap = LiteralCap | ImmutableReadCap | ImmutableVerifyCap | MutableReadCap | MutableWriteCap | DirectoryCap
-"""The kinds that can be children. Other verify capabilities are carried along like unknown ones."""
+NodeCap = LiteralCap | ImmutableReadCap | MutableReadCap | MutableWriteCap | DirectoryCap
+"""The kinds that can be children. Verify capabilities are carried along like unknown ones."""
 ChildFault = CapFault | Literal["unknown-rw"]
+ChildKind = Literal["file", "directory", "unknown"]
+
+
+class ChildFaultError(BadCapabilityError):
+    """A child cannot be stored where it was to be stored.
+
+    Attributes:
+        fault: why not.
+    """
+
+    def __init__(self, fault: ChildFault) -> None:
+        super().__init__(
+            "nobody knows whether the capability allows writing" if fault == "unknown-rw" else FAULTS[fault]
+        )
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,22 @@ class ChildSlots:
     ro: bytes | None = field(default=None, repr=False)  # may have the prefix ro. or imm.
     cap: NodeCap | None = None  # the strongest known capability; None: an unknown child
     fault: ChildFault | None = None
+
+    @property
+    def kind(self) -> ChildKind:
+        if self.cap is None:
+            return "unknown"
+        return "directory" if isinstance(self.cap, DirectoryCap) else "file"
+
+    @property
+    def strongest(self) -> bytes | None:
+        """The capability that allows most of those held; None if there is none."""
+        return self.rw or self.ro
+
+    @property
+    def read_only(self) -> ChildSlots:
+        """The same child without the right to write."""
+        return self if self.rw is None else child_slots(None, self.ro)
 
     @property
     def alleged_immutable(self) -> bool:
@@ -64,8 +96,10 @@ def child_slots(rw: str | bytes | None, ro: str | bytes | None, deep_immutable: 
         return ChildSlots()
     cap = parse_cap(strongest, deep_immutable)
     if isinstance(cap, NodeCap):
-        text, weaker = cap.to_text().encode("ascii"), cap.read_only.to_text().encode("ascii")
-        return ChildSlots(text if text != weaker else None, weaker, cap)
+        text = cap.to_text().encode("ascii")
+        if not cap.writable:
+            return ChildSlots(None, text, cap)
+        return ChildSlots(text, cap.read_only.to_text().encode("ascii"), cap)
     return _unknown_child(writer, reader, deep_immutable)
 
 

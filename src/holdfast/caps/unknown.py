@@ -6,10 +6,18 @@ Source: docs/spec/capabilities.md, sections 5 and 8.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 CapFault = Literal["malformed", "must-be-readonly", "must-be-deep-immutable"]
+
+FAULTS: Final[Mapping[CapFault, str]] = {
+    "malformed": "the capability is malformed: is it cut off or misspelt?",
+    "must-be-readonly": "the capability says that it is read-only, but it allows writing",
+    "must-be-deep-immutable": "the capability says that it is immutable, but what it names can change",
+}
+"""What each fault means, as a sentence for people."""
 
 
 @dataclass(frozen=True, slots=True)

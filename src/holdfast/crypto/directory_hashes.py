@@ -16,6 +16,9 @@ CHILD_SALT_SIZE = 16  # bytes
 CHILD_KEY_SIZE = 16
 CHILD_MAC_SIZE = 32
 
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
 
 def child_salt(write_cap: bytes) -> bytes:
     """Return the 16-byte salt for the text of a child's read-write capability."""
@@ -37,8 +40,8 @@ def child_mac(key: bytes, data: bytes) -> bytes:
         key: 16 bytes, from ``child_key``.
         data: salt and ciphertext, joined.
     """
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + data).digest()
-    return hashlib.sha256(bytes(byte ^ 0x5C for byte in key) + inner).digest()
+    inner = hashlib.sha256(key.translate(_INNER) + data).digest()
+    return hashlib.sha256(key.translate(_OUTER) + inner).digest()
 
 
 def backup_directory_hash(children: Iterable[tuple[bytes, bytes]]) -> bytes:
