@@ -75,9 +75,9 @@ def test_every_method_of_a_promise_is_kept(protocol: Any, kept_by: Any) -> None:
 def test_every_promise_is_kept_by_somebody() -> None:
     known = {protocol.__name__ for protocol, _ in CONFORMANCE} | ELSEWHERE
     for path in Path(holdfast.interfaces.__path__[0]).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and "Protocol" in ast.unparse(ast.Tuple(node.bases)):
-                assert node.name in known, f"{node.name} of {path.name} is in no row of the table"
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.ClassDef) and "Protocol" in ast.unparse(ast.Tuple(item.bases)):
+                assert item.name in known, f"{item.name} of {path.name} is in no row of the table"
     assert CrsEncoder
     assert CrsDecoder
 
