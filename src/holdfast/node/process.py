@@ -46,6 +46,7 @@ log = structlog.get_logger(LOGGER)
 
 EXIT_FAILED = 1
 INTRODUCER_CONNECTIONS_MAX = 12_000  # each waiting poll is one
+STOP_S = 2.5  # for what peers have under way; with the control interface's, less than 5 s in all
 
 
 def run_node(
@@ -125,9 +126,9 @@ class _Process:
 
     async def _listen(self, stack: AsyncExitStack, services: Services) -> int:
         limits = (
-            ServerLimits(connections_max=INTRODUCER_CONNECTIONS_MAX)
+            ServerLimits(connections_max=INTRODUCER_CONNECTIONS_MAX, stop_s=STOP_S)
             if services.introducer is not None
-            else ServerLimits()
+            else ServerLimits(stop_s=STOP_S)
         )
         handler = by_prefix(services.handlers)  # the node's own is added once the port is known
         port = await stack.enter_async_context(

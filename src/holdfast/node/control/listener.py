@@ -25,7 +25,8 @@ from holdfast.wire.socket_paths import ShortPath
 
 LOOPBACK = "127.0.0.1"
 # A dead client of this machine is known at once; one that only pauses may take its time.
-LIMITS = ServerLimits(connections_max=200, buffers_max=8, silence_s=86400)
+# A transfer seldom ends in the few seconds that a stopping node has, so it is not waited for long.
+LIMITS = ServerLimits(connections_max=200, buffers_max=8, silence_s=86400, stop_s=1)
 ROOT = 0
 
 
