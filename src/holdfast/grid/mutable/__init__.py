@@ -1,0 +1,1 @@
+"""Mutable files on the grid: created, read, changed, checked and repaired."""
