@@ -286,13 +286,14 @@ def test_only_who_may_write_changes_a_table() -> None:
     assert unpack_directory(b"", KEY, False).writable
 
 
-def test_keys_that_make_no_sense_are_refused() -> None:
-    for key, immutable in [(KEY, True), (KEY[:15], False)]:
-        with pytest.raises(ValueError, match="key"):
-            unpack_directory(b"", key, immutable)
-    for key, immutable in [(KEY, True), (None, False)]:
-        with pytest.raises(ValueError, match="key"):
-            pack_directory([], key, immutable)
+@pytest.mark.parametrize(("key", "immutable"), [(KEY, True), (KEY[:15], False)])
+def test_keys_that_make_no_sense_are_refused(key: bytes, immutable: bool) -> None:
+    with pytest.raises(ValueError, match="key"):
+        unpack_directory(b"", key, immutable)
+    with pytest.raises(ValueError, match="key"):
+        pack_directory([], key, immutable)
+    with pytest.raises(ValueError, match="key"):
+        pack_directory([], None, False)
 
 
 def test_metadata_that_is_not_json_is_refused() -> None:
@@ -305,11 +306,12 @@ def test_metadata_that_is_not_json_is_refused() -> None:
 def test_capabilities_are_deciphered_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     data = pack_directory([(str(number), WRITABLE, {}) for number in range(50)], KEY, False)
     calls: list[bytes] = []
-    key = directory_hashes.child_key
-    monkeypatch.setattr(
-        "holdfast.formats.directory_write_caps.child_key",
-        lambda *args: (calls.append(args[0]), key(*args))[1],
-    )
+
+    def counted(salt: bytes, write_key: bytes) -> bytes:
+        calls.append(salt)
+        return directory_hashes.child_key(salt, write_key)
+
+    monkeypatch.setattr("holdfast.formats.directory_write_caps.child_key", counted)
 
     table = unpack_directory(data, KEY, False)
     table.delete("7")
