@@ -102,6 +102,10 @@ class VerifyingKey:
         """The key, byte for byte as it was given."""
         return self._public_der
 
+    def same_as(self, other: VerifyingKey) -> bool:
+        """Tell whether the keys are equal, be they written differently."""
+        return self._key.public_numbers() == other._key.public_numbers()
+
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Tell whether the signature is right."""
         try:
