@@ -6,10 +6,10 @@ import pytest
 
 from holdfast.interfaces.storage import StorageService
 from holdfast.testing.memory_storage import MemoryStorage
-from holdfast.testing.storage_suite import ImmutableStorageSuite
+from holdfast.testing.storage_suite import StorageServiceSuite
 
 
-class TestMemoryStorage(ImmutableStorageSuite):
+class TestMemoryStorage(StorageServiceSuite):
     @pytest.fixture
     def service(self) -> StorageService:
         return MemoryStorage()

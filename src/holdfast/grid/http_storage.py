@@ -5,7 +5,7 @@ Source: docs/spec/storage-protocol.md, sections 5 to 12.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from holdfast.errors import ServerError, WrongServerKeyError
@@ -190,6 +190,14 @@ class HttpStorageServer:
             except (NoSuchShareError, BadRequestError):
                 self._features = frozenset()
         return self._features
+
+    async def read_slot(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None = None
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Return (offset, length) ranges of every share of a slot, or of some, all of one moment."""
+        target = extensions.read_slot_target(index, ranges, numbers)
+        answer = await self._call("GET", target, (), None)
+        return self._decoded(answer, messages.decode_read_test_write_answer).data
 
     async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
         """Hold a stream open until cancelled (seed-map, S-061). Returns or raises when it breaks."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -41,6 +41,16 @@ class ServerClient(StorageService, Protocol):
 
     async def features(self) -> frozenset[str]:
         """Return the extensions the server offers; none for one that knows of none."""
+        ...
+
+    async def read_slot(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None = None
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Return (offset, length) ranges of every mutable share, or of some, all of one moment.
+
+        Raises:
+            TooLargeError: that is more than the server answers at once.
+        """
         ...
 
     async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:

@@ -1,6 +1,6 @@
 """What Holdfast's storage servers offer beyond version 1 of the storage protocol, as both
-sides see it: a description of the server that may grow, canary streams, and small
-shares stored whole.
+sides see it: a description of the server that may grow, canary streams, small
+shares stored whole, and slots read in one request.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from holdfast.crypto import base32
 from holdfast.interfaces.storage_errors import BadRequestError
@@ -23,9 +23,11 @@ ONLY_IF_NONE_HEADER = "X-Holdfast-Only-If-None"
 
 CANARY = "canary"  # names of features
 STORE = "store"
+READ_SLOT = "read-slot"
 
 STORE_BODY_MAX = 256 * 1024  # bytes of all shares of one request
 STORE_SHARE_MAX = 60 * 1024  # bytes of one share
+READ_RANGES_MAX = 30
 
 
 def canary_path(index: StorageIndex) -> str:
@@ -59,6 +61,31 @@ def parse_numbers(value: str | None) -> list[int]:
 
 
 _NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII)
+_RANGE = re.compile(r"([0-9]{1,19})\+([0-9]{1,19})", re.ASCII)
+
+
+def read_slot_target(
+    index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None
+) -> str:
+    """Return path and query of reading (offset, length) ranges of all shares of a slot, or of some."""
+    wanted = ",".join(f"{offset}+{length}" for offset, length in ranges)
+    some = "" if numbers is None else f"&shares={numbers_value(sorted(numbers))}"
+    return f"/storage-ext/v1/mutable/{base32.encode(index)}?ranges={wanted}{some}"
+
+
+def parse_read_slot_query(query: str) -> tuple[list[tuple[int, int]], list[int] | None]:
+    """Return the ranges and the share numbers that ``read_slot_target`` was given.
+
+    Raises:
+        BadRequestError: it is anything else.
+    """
+    wanted, has_shares, shares = query.partition("&shares=")
+    name, _, texts = wanted.partition("=")
+    matches = [_RANGE.fullmatch(text) for text in texts.split(",")]
+    ranges = [(int(match[1]), int(match[2])) for match in matches if match is not None]
+    if name != "ranges" or len(ranges) != len(matches) or len(ranges) > READ_RANGES_MAX:
+        raise BadRequestError("ranges, as OFFSET+LENGTH joined by commas, are missing or too many")
+    return ranges, parse_numbers(shares) if has_shares else None
 
 
 def owner_value(upload_secret: bytes) -> str:

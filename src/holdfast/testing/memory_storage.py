@@ -6,8 +6,8 @@ For tests of what a client does: no socket, no disk, no sleep.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from holdfast.errors import ServerError
 from holdfast.interfaces.storage import (
@@ -27,6 +27,8 @@ from holdfast.interfaces.storage_errors import (
     WrongSecretError,
 )
 from holdfast.interfaces.types import MAX_BUCKETS, Buffer, StorageIndex
+from holdfast.testing.memory_faults import Faults
+from holdfast.testing.memory_slots import MemorySlots
 
 
 @dataclass(slots=True)
@@ -36,36 +38,12 @@ class _Upload:
     written: bytearray  # one byte for each byte of data
 
 
-@dataclass(slots=True)
-class Faults:
-    """How a server misbehaves. Calls are named by the methods of ``StorageService``.
-
-    Attributes:
-        dead: every call fails.
-        hung: every call waits until it is cancelled.
-        hung_calls, failing_calls: the calls that do.
-        fail_after_writes: the number of writes after which the server is dead.
-        flip: (share number, offset) pairs whose byte is read wrong.
-        cut: share number to the length it is read as.
-        swap: share number to the number of the share that is read in its place.
-        denied: the server names no shares though it has them.
-    """
-
-    dead: bool = False
-    hung: bool = False
-    hung_calls: set[str] = field(default_factory=set)
-    failing_calls: set[str] = field(default_factory=set)
-    fail_after_writes: int | None = None
-    flip: set[tuple[int, int]] = field(default_factory=set)
-    cut: dict[int, int] = field(default_factory=dict)
-    swap: dict[int, int] = field(default_factory=dict)
-    denied: bool = False
-
-
 class MemoryStorage:
-    """Implements ``interfaces.storage.StorageService`` for immutable shares, in memory.
+    """Implements ``interfaces.storage.StorageService`` in memory.
 
     Attributes:
+        extensions: what it offers beyond the protocol: nothing, or ``READ_SLOT``.
+        slots: the mutable shares.
         on_contact: told of each answer (None) and each failure, as by a client over a network.
         connection_lost: pretends that the server ended a connection without a request.
         idle: pretended number of connections without a request.
@@ -74,6 +52,8 @@ class MemoryStorage:
     def __init__(self, *, space: int = 1 << 40) -> None:
         self.space = space
         self.faults = Faults()
+        self.extensions: frozenset[str] = frozenset()
+        self.slots = MemorySlots(self.faults)
         self.on_contact: Callable[[ServerError | None], None] = _ignore
         self.connection_lost: Callable[[], None] = _ignore
         self.idle = 0
@@ -88,8 +68,8 @@ class MemoryStorage:
         self._writes = 0
 
     async def features(self) -> frozenset[str]:
-        """Offer nothing beyond the protocol."""
-        return frozenset()
+        await self._enter("features")
+        return self.extensions
 
     async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
         raise NoSuchShareError("no canaries here")
@@ -137,6 +117,8 @@ class MemoryStorage:
         lease: LeaseSecrets,
     ) -> Allocation:
         await self._enter("allocate")
+        if self.slots.numbers(index):
+            raise ShareConflictError("the index holds mutable shares")
         if allocated_size < 1 or any(not 0 <= number < MAX_BUCKETS for number in share_numbers):
             raise BadRequestError("a share number or a size out of bounds")
         have = self._numbers(index)
@@ -227,7 +209,7 @@ class MemoryStorage:
 
     async def add_lease(self, index: StorageIndex, lease: LeaseSecrets) -> None:
         await self._enter("add_lease")
-        if not self._numbers(index):
+        if not self._numbers(index) and not self.slots.numbers(index):
             raise NoSuchShareError("no such index")
         self.leases.setdefault(index, set()).add(lease.renew)
 
@@ -245,17 +227,52 @@ class MemoryStorage:
         vectors: Mapping[int, ShareVectors],
         read_vector: Sequence[tuple[int, int]],
     ) -> ReadTestWriteResult:
-        raise ServerError("this server keeps no mutable shares")
+        await self._enter("read_test_write")
+        self._only_slots(index)
+        result = self.slots.read_test_write(index, write_enabler, vectors, read_vector)
+        if result.success and vectors:
+            self._writes += 1
+            self.leases.setdefault(index, set()).add(lease.renew)
+        if self.faults.fail_after_writes is not None and self._writes > self.faults.fail_after_writes:
+            self.faults.dead = True
+            raise self._failure("cannot be reached: died after a write")
+        if "read_test_write" in self.faults.lost_answers:
+            raise self._failure("cannot be reached: died before the answer")
+        return result
 
     async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
         await self._enter("list_mutable")
-        return frozenset()
+        return frozenset() if self.faults.denied else self.slots.numbers(index)
 
     async def read_mutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
-        raise NoSuchShareError("no such share")
+        await self._enter("read_mutable")
+        data = self.slots.read(index, number, offset, length)
+        self.bytes_read += len(data)
+        return data
+
+    async def read_slot(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None = None
+    ) -> Mapping[int, Sequence[bytes]]:
+        await self._enter("read_slot")
+        if self.faults.denied:
+            return {}
+        there = self.slots.numbers(index)
+        data = {
+            number: [self.slots.read(index, number, offset, length) for offset, length in ranges]
+            for number in sorted(there if numbers is None else there.intersection(numbers))
+        }
+        self.bytes_read += sum(len(part) for parts in data.values() for part in parts)
+        return data
 
     async def advise_corrupt_mutable(self, index: StorageIndex, number: int, reason: str) -> None:
-        raise NoSuchShareError("no such share")
+        await self._enter("advise_corrupt_mutable")
+        if number not in self.slots.numbers(index):
+            raise NoSuchShareError("no such share")
+        self.advice.append((number, reason))
+
+    def _only_slots(self, index: StorageIndex) -> None:
+        if self._numbers(index) or any(i == index for i, _ in self._uploads):
+            raise ShareConflictError("the index holds immutable shares")
 
     def _numbers(self, index: StorageIndex) -> set[int]:
         return {number for i, number in self.shares if i == index}

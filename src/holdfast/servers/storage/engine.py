@@ -11,7 +11,16 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Container,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -177,6 +186,12 @@ class StorageEngine:
         return await self._slots.read_test_write(index, write_enabler, lease, vectors, read_vector)
 
     # -- beyond StorageService
+
+    async def read_slot(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Read ranges of all mutable shares of ``index``, or of some; see ``MutableSlots.read_slot``."""
+        return await self._slots.read_slot(index, ranges, numbers)
 
     async def open_share(self, index: StorageIndex, number: int, kind: Kind) -> ShareFile:
         """Open a complete share to be read piece by piece; the caller closes its descriptor.

@@ -1,5 +1,5 @@
 """What Holdfast's storage server offers beyond the protocol of the grid: a description of
-itself that may grow, canaries, and small shares stored whole.
+itself that may grow, canaries, small shares stored whole, and slots read in one request.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -14,16 +14,18 @@ import cbor2
 
 from holdfast import __version__
 from holdfast.crypto import base32
-from holdfast.interfaces.storage import LeaseSecrets
+from holdfast.interfaces.storage import LeaseSecrets, ReadTestWriteResult
 from holdfast.interfaces.storage_errors import BadRequestError
 from holdfast.interfaces.types import MAX_BUCKETS, MAX_HASH_LIST, MAX_UEB, StorageIndex
 from holdfast.protocol import storage_calls as calls
 from holdfast.protocol import storage_extensions as extensions
 from holdfast.protocol import storage_messages as messages
 from holdfast.servers.storage.engine import StorageEngine
+from holdfast.servers.storage.large_messages import to_send
 from holdfast.wire.http import Request, Response
 
 _STORE_PATH = re.compile(r"/storage-ext/v1/immutable/([a-z2-7]{26})", re.ASCII)
+_SLOT_PATH = re.compile(r"/storage-ext/v1/mutable/([a-z2-7]{26})", re.ASCII)
 _CANARY_PATH = re.compile(r"/storage-ext/v1/canary/([a-z2-7]{26})", re.ASCII)
 
 
@@ -33,12 +35,15 @@ async def extension_response(engine: StorageEngine, request: Request) -> Respons
     if store is not None:
         return await _store(engine, request, store[1])
     canary = _CANARY_PATH.fullmatch(request.path)
-    if request.path != extensions.VERSION_PATH and canary is None:
+    slot = _SLOT_PATH.fullmatch(request.path)
+    if request.path != extensions.VERSION_PATH and canary is None and slot is None:
         return Response(404)
     if request.method != "GET":
         return Response(405, (("Allow", "GET"),))
     if request.all_headers("x-tahoe-authorization"):
         raise BadRequestError("no secrets of the base protocol are used here")
+    if slot is not None:
+        return await _read_slot(engine, request, slot[1])
     if canary is None:
         return Response(200, (("Content-Type", "application/cbor"),), describe(engine))
     try:
@@ -70,6 +75,18 @@ async def _store(engine: StorageEngine, request: Request, index_text: str) -> Re
     return Response(200, (("Content-Type", "application/cbor"),), messages.encode_allocate_answer(allocation))
 
 
+async def _read_slot(engine: StorageEngine, request: Request, index_text: str) -> Response:
+    """Read ranges of all shares of a slot, or of some, as they were at one moment."""
+    try:
+        index = StorageIndex(base32.decode(index_text))
+    except ValueError:
+        return Response(404)
+    ranges, numbers = extensions.parse_read_slot_query(request.query)
+    data = await engine.read_slot(index, ranges, numbers)
+    message = messages.encode_read_test_write_answer(ReadTestWriteResult(True, data))
+    return Response(200, (("Content-Type", "application/cbor"),), to_send(message, engine.scratch_directory))
+
+
 def describe(engine: StorageEngine) -> bytes:
     """Return the map of limits, features and versions. Clients ignore what they do not know."""
     return cbor2.dumps(
@@ -80,7 +97,7 @@ def describe(engine: StorageEngine) -> bytes:
                 "uri-extension": MAX_UEB,
                 "read-test-write-body": engine.settings.read_test_write_body_max,
             },
-            "features": {extensions.CANARY: True, extensions.STORE: True},
+            "features": {extensions.CANARY: True, extensions.STORE: True, extensions.READ_SLOT: True},
             "versions": {"holdfast": __version__},
         }
     )

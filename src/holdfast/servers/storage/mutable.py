@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -99,6 +99,33 @@ class MutableSlots:
             if outcome.changes is not None:
                 await self._commit(outcome, outcome.changes)
             return outcome.result
+
+    async def read_slot(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None = None
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Return (offset, length) ranges of every sound share of a slot, cut at its end.
+
+        All shares are read as they were at one moment. An index without a slot has no shares.
+
+        Args:
+            numbers: the shares to be read, if not all.
+
+        Raises:
+            TooLargeError: that is more than one answer may hold.
+        """
+        async with self._parts.locks.hold(index):
+            return await self._parts.workers.run(self._read_slot, index, ranges, numbers)
+
+    def _read_slot(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None
+    ) -> Mapping[int, Sequence[bytes]]:
+        self._parts.redo.retry(index)
+        rows = self._parts.catalog.shares_of(index)
+        if any(row.kind is Kind.IMMUTABLE for row in rows.values()):
+            return {}
+        wanted = rows if numbers is None else {n: row for n, row in rows.items() if n in numbers}
+        with self._slot(index, wanted, {}) as slot:
+            return _read_all(slot, ranges)
 
     async def check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> None:
         """Raise WrongSecretError or ShareConflictError as ``read_test_write`` would."""
