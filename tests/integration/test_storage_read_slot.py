@@ -70,8 +70,8 @@ async def test_too_much_at_once_is_refused(server: ServedStorage, client: HttpSt
     assert len(data[1][0]) == 5 << 20
 
 
-NONSENSE = """ranges= ranges=1 ranges=1+ ranges=-1+2 ranges=0+1, range=0+1 ranges=0+1&more=1 ranges=%30+1 shares=1
-ranges=0+1&shares= ranges=0+1&shares=1,0 ranges=0+1&shares=256 ranges=0+99999999999999999999"""
+NONSENSE = """ranges= ranges=1 ranges=1+ ranges=-1+2 ranges=0+1, range=0+1 ranges=0+1&more=1 ranges=%30+1
+shares=1 ranges=0+1&shares= ranges=0+1&shares=1,0 ranges=0+1&shares=256 ranges=0+99999999999999999999"""
 
 
 @pytest.mark.parametrize("query", ["", "ranges=" + "0+1," * 30 + "0+1", *NONSENSE.split()])

@@ -44,8 +44,8 @@ from holdfast.grid.targets import DataTarget, DiscardTarget, FileHandleTarget, F
 from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage_errors import ShareConflictError
 from holdfast.interfaces.types import Hash, StorageIndex
-from holdfast.testing.memory_grid import CONVERGENCE, memory_grid
 from holdfast.testing.memory_faults import Faults
+from holdfast.testing.memory_grid import CONVERGENCE, memory_grid
 from holdfast.testing.memory_storage import MemoryStorage
 
 INDEX = StorageIndex(b"i" * 16)
