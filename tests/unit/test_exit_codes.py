@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from holdfast import errors
 from holdfast.cli.commands import EPILOG
-from holdfast.cli.exit_codes import MEANINGS, ExitCode, exit_code_of
+from holdfast.cli.exit_codes import _NAMED, MEANINGS, ExitCode, exit_code_of
 from holdfast.cli.messages import sentence_for, size_text
+from holdfast.interfaces import drive
+from holdfast.node import aliases
 
 USAGE = Path(__file__).parents[2] / "docs/usage.md"
 KINDS = [
@@ -34,6 +37,14 @@ KINDS = [
         (errors.UnhappyError, ExitCode.UNHAPPY),
         (errors.NotEnoughSharesError, ExitCode.UNRECOVERABLE),
         (errors.NoSharesError, ExitCode.UNRECOVERABLE),
+        (errors.ConflictError, ExitCode.CONFLICT),
+        (drive.NoSuchChildError, ExitCode.NAME),
+        (drive.ChildAlreadyPresentError, ExitCode.NAME),
+        (drive.VersionMismatchError, ExitCode.CONFLICT),
+        (drive.MoveIncompleteError, ExitCode.UNAVAILABLE),
+        (aliases.AliasTakenError, ExitCode.NAME),
+        (aliases.AliasNameError, ExitCode.INPUT),
+        (aliases.UnknownAliasError, ExitCode.CAPABILITY),
         (PermissionError, ExitCode.INPUT),
         (BrokenPipeError, ExitCode.BROKEN_PIPE),
         (KeyboardInterrupt, ExitCode.INTERRUPTED),
@@ -44,9 +55,15 @@ def test_the_status_follows_the_class(kind: type[BaseException], code: ExitCode)
     assert exit_code_of(kind.__new__(kind)) is code
 
 
-def test_only_the_base_and_what_no_command_does_yet_count_as_defects() -> None:
+def test_the_base_alone_counts_as_a_defect() -> None:
     defects = {kind for kind in KINDS if exit_code_of(kind.__new__(kind)) is ExitCode.DEFECT}
-    assert defects == {errors.HoldfastError, errors.ConflictError}
+    assert defects == {errors.HoldfastError}
+
+
+def test_classes_that_are_named_exist() -> None:
+    for name in _NAMED:
+        module, _, kind = name.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), kind), errors.HoldfastError)
 
 
 def test_every_status_is_explained_in_help_and_in_the_documents() -> None:

@@ -18,6 +18,8 @@ COMMANDS: Mapping[str, str] = {
     "put": "store a file, print its capability",
     "get": "read a file back",
     "check": "count the shares of a file, or verify every byte of them",
+    "add-alias": "let a name stand for a directory on the grid",
+    "list-aliases": "the names that stand for directories",
     "status": "how a running node is: its introducers, servers and transfers",
     "control": "let a running node do something: wait, store, read, measure, stop",
     "grid": "a whole grid on this machine, for trying and testing",

@@ -26,6 +26,8 @@ class ExitCode(enum.IntEnum):
     UNAVAILABLE = 9
     UNHAPPY = 10
     INTEGRITY = 11
+    NAME = 12
+    CONFLICT = 13
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -38,13 +40,24 @@ MEANINGS = {
     ExitCode.UNRECOVERABLE: "fewer good shares than needed were found; trying later may help",
     ExitCode.INPUT: "a local file or directory cannot be used: missing, a directory, full disk, ...",
     ExitCode.SOURCE_CHANGED: "the file changed while it was read",
-    ExitCode.CAPABILITY: "the capability or invitation is cut, misspelt, used up, or not of a kind that fits",
+    ExitCode.CAPABILITY: "a capability, alias or invitation is cut, misspelt, used up, or does not fit",
     ExitCode.CONFIGURATION: "no node was named, a file of it is missing or wrong, or it does not let us in",
     ExitCode.UNAVAILABLE: "no server of the grid answers, or they fail; or the node does not run",
     ExitCode.UNHAPPY: "too few servers take shares to store the file safely",
     ExitCode.INTEGRITY: "what the servers gave is proven wrong",
+    ExitCode.NAME: "a name is not there, is taken, or leads to something of another kind",
+    ExitCode.CONFLICT: "somebody else changed the same thing at the same time; try again",
     ExitCode.INTERRUPTED: "interrupted (128 + number of the signal)",
     ExitCode.BROKEN_PIPE: "whoever read the output went away",
+}
+
+# Named, since most commands do not load them. They come before their bases below.
+_NAMED = {
+    "holdfast.interfaces.drive.ChildAlreadyPresentError": ExitCode.NAME,
+    "holdfast.interfaces.drive.ChildOfWrongTypeError": ExitCode.NAME,
+    "holdfast.interfaces.drive.NoSuchChildError": ExitCode.NAME,
+    "holdfast.interfaces.drive.NotADirectoryNodeError": ExitCode.NAME,
+    "holdfast.node.aliases.AliasTakenError": ExitCode.NAME,
 }
 
 # The first class that fits counts.
@@ -60,6 +73,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.UnhappyError, ExitCode.UNHAPPY),
     (errors.UnavailableError, ExitCode.UNAVAILABLE),
     (errors.IntegrityError, ExitCode.INTEGRITY),
+    (errors.ConflictError, ExitCode.CONFLICT),
     (errors.CancelledTransferError, ExitCode.INTERRUPTED),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
     (BrokenPipeError, ExitCode.BROKEN_PIPE),
@@ -69,6 +83,10 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the status for a command that ended with ``error``."""
+    for kind in type(error).__mro__:
+        code = _NAMED.get(f"{kind.__module__}.{kind.__name__}")
+        if code is not None:
+            return code
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
 
 
