@@ -12,12 +12,13 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -511,6 +512,74 @@ def test_a_secret_of_ones_own_is_not_told_to_the_node(
     assert (stored.code, stored.by_node) == (0, False)
     assert holdfast("get", stored.text).stdout == DATA
     assert node.call("GET", "status")["transfers"] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(404, "NoSuchCall"), (400, "BadRequest"), (400, "ConfigError"), (403, "ForeignRequest")],
+)
+def test_a_node_of_another_version_is_done_without(
+    node: NodeProcess, holdfast: Callable[..., Outcome], status: int, code: str
+) -> None:
+    right = holdfast("put", "-q", stdin=DATA)
+    node.stop()
+    with answering(node.private / "control.sock", status, {"error": code, "message": "no"}) as asked:
+        stored = holdfast("put", "-q", stdin=DATA)
+        read = holdfast("get", "-q", right.text)
+    assert (stored.code, stored.text, stored.by_node) == (0, right.text, False)
+    assert (read.code, read.stdout, read.stderr) == (0, DATA, "")
+    assert [line.split()[1].partition("?")[0] for line in asked] == [
+        "/control/v1/upload",
+        "/control/v1/download",
+    ]
+
+
+def test_a_node_that_cannot_is_not_done_without(node: NodeProcess, holdfast: Callable[..., Outcome]) -> None:
+    node.stop()
+    answer = {"error": "NoServersError", "message": "no server can be used"}
+    with answering(node.private / "control.sock", 503, answer):
+        for arguments in (("put", "-"), ("get", "URI:LIT:")):
+            refused = holdfast(*arguments)
+            check_refusal(refused, 9, "no server can be used")
+            assert refused.by_node
+
+
+@contextmanager
+def answering(place: Path, status: int, value: dict[str, str]) -> Iterator[list[str]]:
+    """Answer every request at this socket so; give the first lines of the requests."""
+    asked: list[str] = []
+    body = json.dumps(value).encode()
+    place.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place))
+    listener.listen()
+
+    def serve() -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                first = lines.readline().decode()
+                if not first:
+                    return
+                asked.append(first)
+                length = 0
+                while (line := lines.readline().strip().lower()) != b"":
+                    if line.startswith(b"content-length:") and b"download" in first.encode():
+                        length = int(line.partition(b":")[2])
+                lines.read(length)
+                head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\n\r\n"
+                connection.sendall(head.encode() + body)
+
+    server = threading.Thread(target=serve)
+    server.start()
+    try:
+        yield asked
+    finally:
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(str(place))
+        server.join()
+        listener.close()
+        place.unlink()
 
 
 def test_a_dry_run_is_not_for_the_node(node: NodeProcess, holdfast: Callable[..., Outcome]) -> None:
