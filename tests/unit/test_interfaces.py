@@ -11,6 +11,9 @@ import pytest
 
 import holdfast.interfaces
 from holdfast.crypto.codec import CrsDecoder, CrsEncoder
+from holdfast.drive.directory_node import GridDirectoryNode
+from holdfast.drive.file_nodes import ImmutableFileNode, LiteralFileNode, MutableFileNode
+from holdfast.drive.opaque_node import OpaqueNode
 from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.bucket_writer import RemoteBucketWriter
 from holdfast.grid.decoder import FileDecoder
@@ -22,7 +25,7 @@ from holdfast.grid.introducer_client import IntroducerClient
 from holdfast.grid.remote_buckets import RemoteStorageServer
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, StreamSource
 from holdfast.grid.targets import DataTarget, DiscardTarget, FileHandleTarget, FileTarget
-from holdfast.interfaces import control, introducer, node, storage, transfer
+from holdfast.interfaces import control, drive, introducer, node, storage, transfer
 from holdfast.node.control.client import HttpControlClient
 from holdfast.node.node_service import LocalNode
 from holdfast.servers.introducer.engine import IntroducerEngine
@@ -52,6 +55,11 @@ CONFORMANCE: list[tuple[Any, Any]] = [
     (node.NodeService, LocalNode),
     (node.NodeService, HttpNode),
     (control.ControlClient, HttpControlClient),
+    (drive.FileNode, ImmutableFileNode),
+    (drive.FileNode, LiteralFileNode),
+    (drive.FileNode, MutableFileNode),
+    (drive.UnknownNode, OpaqueNode),
+    (drive.DirectoryNode, GridDirectoryNode),
 ]
 ELSEWHERE = {"CodecEncoder", "CodecDecoder"}  # kept by the adapters of holdfast.grid.codec; tested there
 

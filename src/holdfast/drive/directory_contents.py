@@ -1,0 +1,106 @@
+"""Where the entries of a directory are: in a mutable file, or in one that never changes.
+
+Source: docs/spec/directories.md, sections 1, 3, 7 and 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from holdfast.caps import ImmutableReadCap, LiteralCap, MutableReadCap, MutableWriteCap
+from holdfast.drive.backing import ImmutableFiles, MutableFile
+from holdfast.errors import InputError
+from holdfast.formats.directory_table import DirectoryTable, unpack_directory
+from holdfast.grid.targets import DataTarget
+from holdfast.interfaces.drive import NotMutableError, NotWriteableError
+
+DIRECTORY_SIZE_MAX = 256 << 20  # bytes; about a million entries
+UNPACK_HERE_MAX = 1 << 16  # bytes; more are unpacked in a thread, to hold nobody up
+
+Plan = Callable[[DirectoryTable, bool], DirectoryTable]
+"""From the entries found, and whether this is the first attempt, to those that shall be."""
+
+
+class DirectoryContents(Protocol):
+    """The entries of one directory."""
+
+    async def read(self) -> DirectoryTable:
+        """Return the entries of the newest version."""
+        ...
+
+    def check_writable(self) -> None:
+        """Raise NotMutableError if they cannot be changed through this; ask nobody."""
+        ...
+
+    async def change(self, plan: Plan) -> DirectoryTable:
+        """Change them as a whole, or not at all if ``plan`` raises; return what they are now.
+
+        ``plan`` is called again whenever someone else wrote first.
+        """
+        ...
+
+
+class MutableContents:
+    """Entries in a mutable file of either format."""
+
+    def __init__(self, cap: MutableWriteCap | MutableReadCap, file: MutableFile) -> None:
+        self._write_key = cap.write_key if isinstance(cap, MutableWriteCap) else None
+        self._file = file
+
+    async def read(self) -> DirectoryTable:
+        data = await self._file.read(0, DIRECTORY_SIZE_MAX + 1)
+        return await _unpacked(data, self._write_key, immutable=False)
+
+    def check_writable(self) -> None:
+        if self._write_key is None:
+            raise NotWriteableError(
+                "this directory is held read-only; changing it takes its write capability"
+            )
+
+    async def change(self, plan: Plan) -> DirectoryTable:
+        self.check_writable()
+        planned: DirectoryTable | None = None
+
+        def changed(data: bytes, first_attempt: bool) -> bytes:
+            nonlocal planned
+            planned = plan(unpack_directory(data, self._write_key, immutable=False), first_attempt)
+            return planned.to_bytes()
+
+        await self._file.modify(changed)
+        assert planned is not None
+        return planned
+
+
+class ImmutableContents:
+    """Entries in an immutable file, or in a capability."""
+
+    def __init__(self, cap: ImmutableReadCap | LiteralCap, files: ImmutableFiles) -> None:
+        self._cap = cap
+        self._files = files
+
+    async def read(self) -> DirectoryTable:
+        if isinstance(self._cap, LiteralCap):
+            return await _unpacked(self._cap.data, None, immutable=True)
+        _check_size(self._cap.size)
+        result = await self._files.download(self._cap.to_text(), DataTarget())
+        return await _unpacked(result.value, None, immutable=True)
+
+    def check_writable(self) -> None:
+        raise NotMutableError("this directory is immutable")
+
+    async def change(self, plan: Plan) -> DirectoryTable:
+        raise NotMutableError("this directory is immutable")
+
+
+async def _unpacked(data: bytes, write_key: bytes | None, *, immutable: bool) -> DirectoryTable:
+    _check_size(len(data))
+    if len(data) <= UNPACK_HERE_MAX:
+        return unpack_directory(data, write_key, immutable)
+    return await asyncio.to_thread(unpack_directory, data, write_key, immutable)
+
+
+def _check_size(size: int) -> None:
+    if size > DIRECTORY_SIZE_MAX:
+        raise InputError(f"a directory of more than {DIRECTORY_SIZE_MAX >> 20} MiB is not opened")

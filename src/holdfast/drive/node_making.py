@@ -1,0 +1,74 @@
+"""What a directory needs of its drive, and from nodes to what a directory stores of them.
+
+Source: docs/spec/directories.md, sections 4 and 7.1; docs/spec/seed-map.md, S-107.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from holdfast.caps import DirectoryCap
+from holdfast.caps.slots import ChildFaultError, ChildSlots, child_slots
+from holdfast.drive.directory_contents import DirectoryContents
+from holdfast.drive.known_node import KnownNode
+from holdfast.drive.opaque_node import OpaqueNode, bytes_of
+from holdfast.grid.progress import ProgressCallback
+from holdfast.grid.settings import EncodingSettings
+from holdfast.interfaces.drive import FileNode, NewChild, Node, UnreadableEntry
+from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
+
+if TYPE_CHECKING:
+    from holdfast.drive.directory_node import GridDirectoryNode
+
+DirectoryKind = Literal["sdmf", "mdmf", "immutable"]
+
+
+class NodeMaker(Protocol):
+    """Makes the nodes that a directory gives out; ``holdfast.drive.nodes.Drive`` is one."""
+
+    def now(self) -> float:
+        """Return the Unix time."""
+        ...
+
+    def child(self, name: str, slots: ChildSlots) -> Node | UnreadableEntry:
+        """Return what an entry leads to."""
+        ...
+
+    def contents(self, cap: DirectoryCap) -> DirectoryContents:
+        """Return where the entries of a directory are."""
+        ...
+
+    async def upload(
+        self,
+        source: Uploadable | AsyncUploadable,
+        *,
+        encoding: EncodingSettings | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> FileNode: ...
+
+    async def create_directory(
+        self, kind: DirectoryKind = "sdmf", children: Mapping[str, NewChild] | None = None
+    ) -> GridDirectoryNode: ...
+
+
+def slots_of(node: Node) -> ChildSlots:
+    """Return what a directory stores to link to ``node``, of whatever drive it is."""
+    if isinstance(node, KnownNode | OpaqueNode):
+        return node.slots
+    uri, immutable_uri = node.get_uri(), node.get_immutable_uri()
+    return child_slots(
+        None if uri is None else bytes_of(uri), None if immutable_uri is None else bytes_of(immutable_uri)
+    )
+
+
+def linkable(uri: str) -> ChildSlots:
+    """Return what a directory stores to link to what ``uri`` stands for.
+
+    Raises:
+        BadCapabilityError: it is malformed, or nobody knows whether it allows writing.
+    """
+    slots = child_slots(bytes_of(uri), None)
+    if slots.fault is not None:
+        raise ChildFaultError(slots.fault)
+    return slots

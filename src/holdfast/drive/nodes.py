@@ -1,0 +1,171 @@
+"""A drive: from capabilities to nodes, and new files and directories.
+
+Source: docs/spec/seed-map.md, S-205; docs/spec/directories.md, sections 4.2 and 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from weakref import WeakValueDictionary
+
+from holdfast.caps import DirectoryCap, LiteralCap, MutableReadCap, MutableWriteCap
+from holdfast.caps.slots import ChildFaultError, ChildSlots, NodeCap, child_slots
+from holdfast.drive.backing import ImmutableFiles, MutableFiles, MutableFormat
+from holdfast.drive.directory_contents import DirectoryContents, ImmutableContents, MutableContents
+from holdfast.drive.directory_node import GridDirectoryNode
+from holdfast.drive.file_nodes import ImmutableFileNode, LiteralFileNode, MutableFileNode
+from holdfast.drive.node_making import DirectoryKind, slots_of
+from holdfast.drive.opaque_node import OpaqueNode, bytes_of
+from holdfast.formats.directory_metadata import Metadata
+from holdfast.formats.directory_table import pack_directory
+from holdfast.grid.progress import ProgressCallback
+from holdfast.grid.settings import EncodingSettings
+from holdfast.grid.sources import DataSource
+from holdfast.interfaces.drive import NewChild, UnreadableEntry
+from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
+from holdfast.interfaces.types import Buffer
+
+PACK_HERE_MAX = 200  # children; more are packed in a thread, to hold nobody up
+
+_FORMATS: Mapping[DirectoryKind, MutableFormat] = {"sdmf": "SDMF", "mdmf": "MDMF"}
+
+GridNode = ImmutableFileNode | MutableFileNode | GridDirectoryNode
+"""What this drive makes of a capability it knows."""
+
+
+class Drive:
+    """The files and directories of one grid.
+
+    As long as a node is held, its capability gives that very node.
+    """
+
+    def __init__(
+        self, grid: ImmutableFiles, mutable: MutableFiles, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """``clock`` gives the Unix time for new links."""
+        self._grid = grid
+        self._mutable = mutable
+        self._clock = clock
+        self._nodes: WeakValueDictionary[NodeCap, GridNode] = WeakValueDictionary()
+
+    def now(self) -> float:
+        """Return the Unix time."""
+        return self._clock()
+
+    def node(self, cap: str | NodeCap, ro: str | None = None) -> GridNode | OpaqueNode:
+        """Return the node of a capability; nothing is asked of the grid.
+
+        Args:
+            cap: of any kind; white space around a text does not count. One that is not known here gives
+                a node that can only be linked, and not even that if nobody knows whether it allows writing.
+            ro: for an unknown ``cap``, what its readers get.
+
+        Raises:
+            BadCapabilityError: it is malformed.
+        """
+        if not isinstance(cap, str):
+            return self._known(cap)
+        slots = child_slots(bytes_of(cap), None if ro is None else bytes_of(ro))
+        if slots.cap is not None:
+            return self._known(slots.cap)
+        if slots.fault is not None and slots.fault != "unknown-rw":
+            raise ChildFaultError(slots.fault)
+        return OpaqueNode(slots)
+
+    def child(self, name: str, slots: ChildSlots) -> GridNode | OpaqueNode | UnreadableEntry:
+        """Return what an entry of a directory leads to."""
+        if slots.fault is not None:
+            return UnreadableEntry(name, str(ChildFaultError(slots.fault)))
+        return OpaqueNode(slots) if slots.cap is None else self._known(slots.cap)
+
+    def contents(self, cap: DirectoryCap) -> DirectoryContents:
+        """Return where the entries of a directory are."""
+        match cap.file_cap:
+            case MutableReadCap() | MutableWriteCap() as file_cap:
+                return MutableContents(file_cap, self._mutable.open(file_cap))
+            case file_cap:
+                return ImmutableContents(file_cap, self._grid)
+
+    async def upload(
+        self,
+        source: Uploadable | AsyncUploadable,
+        *,
+        encoding: EncodingSettings | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> ImmutableFileNode:
+        """Store an immutable file; see ``Uploader.upload``."""
+        result = await self._grid.upload(source, encoding, progress)
+        node = self.node(result.uri)
+        assert isinstance(node, ImmutableFileNode)
+        return node
+
+    async def create_mutable_file(
+        self,
+        data: Buffer = b"",
+        *,
+        format: MutableFormat = "SDMF",  # noqa: A002  (the word of the specification)
+    ) -> MutableFileNode:
+        """Store a file that can be changed."""
+        file = await self._mutable.create(data, format=format)
+        node = self._known(_write_cap(file.cap))
+        assert isinstance(node, MutableFileNode)
+        return node
+
+    async def create_directory(
+        self, kind: DirectoryKind = "sdmf", children: Mapping[str, NewChild] | None = None
+    ) -> GridDirectoryNode:
+        """Store a directory, linked nowhere.
+
+        Args:
+            children: their metadata is stored as it is given, without time stamps. Of two names that are
+                equal once normalised, the later one counts.
+
+        Raises:
+            ChildFaultError: a child must not be in such a directory.
+            BadChildNameError, BadMetadataError: what they say.
+        """
+        entries = [
+            (name, slots_of(child.node), child.metadata or {}) for name, child in (children or {}).items()
+        ]
+        if kind == "immutable":
+            data = await _packed(entries)
+            file_cap = (await self.upload(DataSource(data))).cap
+        else:
+            file = await self._mutable.create_with(
+                lambda key: pack_directory(entries, key, immutable=False), format=_FORMATS[kind]
+            )
+            file_cap = _write_cap(file.cap)
+        assert not isinstance(file_cap, DirectoryCap)
+        node = self._known(DirectoryCap(file_cap))
+        assert isinstance(node, GridDirectoryNode)
+        return node
+
+    def _known(self, cap: NodeCap) -> GridNode:
+        node = self._nodes.get(cap)
+        if node is None:
+            node = self._nodes[cap] = self._made(cap)
+        return node
+
+    def _made(self, cap: NodeCap) -> GridNode:
+        match cap:
+            case DirectoryCap():
+                return GridDirectoryNode(cap, self.contents(cap), self)
+            case LiteralCap():
+                return LiteralFileNode(cap, self._grid)
+            case MutableReadCap() | MutableWriteCap():
+                return MutableFileNode(cap, self._mutable.open(cap))
+            case _:
+                return ImmutableFileNode(cap, self._grid)
+
+
+def _write_cap(cap: object) -> MutableWriteCap:
+    assert isinstance(cap, MutableWriteCap), "whoever makes a mutable file may write to it"
+    return cap
+
+
+async def _packed(entries: list[tuple[str, ChildSlots, Metadata]]) -> bytes:
+    if len(entries) <= PACK_HERE_MAX:
+        return pack_directory(entries, None, immutable=True)
+    return await asyncio.to_thread(pack_directory, entries, None, True)

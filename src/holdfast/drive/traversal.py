@@ -1,0 +1,166 @@
+"""Walks everything below a directory: lists directories ahead of their turn, a few at a time, and gives
+out what is met in the order of ``planning.traversal``.
+
+Source: docs/spec/directories.md, section 9; docs/spec/seed-map.md, S-115.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from holdfast.caps import DirectoryCap
+from holdfast.caps.slots import ChildSlots
+from holdfast.drive.known_node import KnownNode
+from holdfast.drive.node_making import NodeMaker
+from holdfast.errors import HoldfastError
+from holdfast.formats.directory_table import DirectoryTable
+from holdfast.interfaces.drive import ManifestItem, Node, UnreadableChildError, UnreadableEntry
+from holdfast.planning.traversal import Place, Traversal, TraversalState
+
+LISTING_MAX = 8  # directories being listed at once
+LISTED_MAX = 4 * LISTING_MAX  # directories listed ahead of their turn
+LISTED_SIZE_MAX = 16 << 20  # bytes of them, beyond which no more are begun
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """An object was met.
+
+    Attributes:
+        place: where.
+        node: what is there.
+    """
+
+    place: Place
+    node: Node | UnreadableEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The directory that was visited last has been listed, or could not be.
+
+    Attributes:
+        table: its entries; None if it could not be listed.
+        error: why not. The walk goes on as if the directory were empty.
+    """
+
+    place: Place
+    node: Node | UnreadableEntry
+    table: DirectoryTable | None
+    error: HoldfastError | None
+
+
+class TreeWalk:
+    """One walk, made once.
+
+    Each directory gives ``Visited``, then ``Listed`` before anything else. Whoever must stop at a directory
+    that cannot be listed raises what ``Listed`` says.
+    """
+
+    def __init__(self, root: ChildSlots, maker: NodeMaker, state: TraversalState | None = None) -> None:
+        """``state``: where an earlier walk of this root was saved."""
+        self._maker = maker
+        self._traversal = Traversal(root) if state is None else Traversal.restored(state)
+        self._listings: dict[tuple[str, ...], asyncio.Task[DirectoryTable]] = {}
+
+    def save(self) -> TraversalState:
+        """Return where the walk is; what was given out so far will not be met again."""
+        return self._traversal.save()
+
+    async def events(self) -> AsyncGenerator[Visited | Listed, None]:
+        """Yield what is met. To leave off early, close it (``aclosing``), so that no request outlives it."""
+        try:
+            while not self._traversal.finished:
+                self._list_ahead()
+                if self._traversal.awaited is not None:
+                    yield await self._listed(self._traversal.awaited)
+                else:
+                    for place in self._traversal.next_visits():
+                        yield Visited(place, self._node(place))
+        finally:
+            await self._stop()
+
+    def _list_ahead(self) -> None:
+        """Begin to list directories whose turn comes soon, as far as the bounds allow."""
+        running = [task for task in self._listings.values() if not task.done()]
+        free = min(LISTING_MAX - len(running), LISTED_MAX - len(self._listings))
+        if free <= 0 or self._size_held() > LISTED_SIZE_MAX:
+            return
+        for place in self._traversal.upcoming(LISTING_MAX):
+            if free > 0 and place.path not in self._listings:
+                self._begin(place)
+                free -= 1
+
+    async def _listed(self, place: Place) -> Listed:
+        if place.path not in self._listings:
+            self._begin(place)
+        node = self._node(place)
+        try:
+            table = await self._listings[place.path]
+        except HoldfastError as error:
+            self._traversal.listed(())
+            return Listed(place, node, None, error)
+        finally:
+            del self._listings[place.path]
+        self._traversal.listed((entry.name, entry.child) for entry in table)
+        return Listed(place, node, table, None)
+
+    def _begin(self, place: Place) -> None:
+        assert isinstance(place.child.cap, DirectoryCap)
+        contents = self._maker.contents(place.child.cap)
+        self._listings[place.path] = asyncio.create_task(contents.read())
+
+    def _size_held(self) -> int:
+        return sum(
+            len(task.result().to_bytes())
+            for task in self._listings.values()
+            if task.done() and not task.cancelled() and task.exception() is None
+        )
+
+    def _node(self, place: Place) -> Node | UnreadableEntry:
+        return self._maker.child(place.path[-1] if place.path else "", place.child)
+
+    async def _stop(self) -> None:
+        """End what was begun for nothing."""
+        tasks = list(self._listings.values())
+        self._listings.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def iter_manifest(root: ChildSlots, maker: NodeMaker) -> AsyncGenerator[ManifestItem, None]:
+    """Yield everything reachable; what cannot be read, a directory too, as ``UnreadableEntry``."""
+    async with aclosing(TreeWalk(root, maker).events()) as events:
+        async for event in events:
+            if isinstance(event, Listed):
+                reason = None if event.error is None else str(event.error)
+                yield _item(event.place, event.node, reason)
+            elif not event.place.is_directory:
+                yield _item(event.place, event.node, None)
+
+
+async def refresh_capabilities(root: ChildSlots, maker: NodeMaker) -> frozenset[str]:
+    """Return the refresh capabilities of everything reachable from ``root``.
+
+    Raises:
+        UnreadableChildError: something cannot be read.
+    """
+    found = set()
+    async with aclosing(iter_manifest(root, maker)) as items:
+        async for item in items:
+            if isinstance(item.node, UnreadableEntry):
+                raise UnreadableChildError("/".join(item.path), item.node.reason)
+            if item.refresh_capability is not None:
+                found.add(item.refresh_capability)
+    return frozenset(found)
+
+
+def _item(place: Place, node: Node | UnreadableEntry, unreadable: str | None) -> ManifestItem:
+    refresh = node.get_refresh_capability() if isinstance(node, KnownNode) else None
+    if unreadable is not None:
+        node = UnreadableEntry(place.path[-1] if place.path else "", unreadable)
+    return ManifestItem(place.path, node, place.verify_cap, refresh)
