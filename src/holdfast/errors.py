@@ -50,6 +50,20 @@ class BadFileError(IntegrityError):
     """The file was made wrongly by its uploader; no choice of shares can give it back."""
 
 
+class RolledBackError(IntegrityError):
+    """The servers show an older version of a mutable file than was read or written here before.
+
+    Attributes:
+        sequence_found: sequence number of the newest version that can be read now.
+        sequence_remembered: that of the version that was there before.
+    """
+
+    def __init__(self, message: str, *, sequence_found: int, sequence_remembered: int) -> None:
+        super().__init__(message)
+        self.sequence_found = sequence_found
+        self.sequence_remembered = sequence_remembered
+
+
 class UnavailableError(HoldfastError):
     """Too little of the grid answered. Trying later may work."""
 
@@ -96,6 +110,20 @@ class NoSharesError(NotEnoughSharesError):
     """Not a single usable share was found."""
 
 
+class NotEnoughServersError(UnavailableError):
+    """A version of a mutable file was stored on too few servers to be recoverable.
+
+    Attributes:
+        placed: distinct share numbers that were stored.
+        needed: k of the file.
+    """
+
+    def __init__(self, message: str, *, placed: int, needed: int) -> None:
+        super().__init__(message)
+        self.placed = placed
+        self.needed = needed
+
+
 class ServerError(UnavailableError):
     """One server did not do what it was asked: refused, failed, hung or broke the protocol."""
 
@@ -110,6 +138,18 @@ class WrongServerKeyError(ServerError):
 
 class ConflictError(HoldfastError):
     """Someone else wrote first. Read again, then decide."""
+
+
+class UncoordinatedWriteError(ConflictError):
+    """Someone else wrote the same mutable file meanwhile. Either contents, or both, may have been stored.
+
+    Attributes:
+        sequence_found: the highest sequence number of another version that was seen; None if it is not known.
+    """
+
+    def __init__(self, message: str, *, sequence_found: int | None = None) -> None:
+        super().__init__(message)
+        self.sequence_found = sequence_found
 
 
 class CancelledTransferError(HoldfastError):
