@@ -7,7 +7,7 @@ Source: docs/spec/seed-map.md, section I; docs/spec/directories.md, section 7.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from holdfast.caps import DirectoryCap
@@ -16,6 +16,7 @@ from holdfast.drive.directory_contents import DirectoryContents
 from holdfast.drive.known_node import KnownNode
 from holdfast.drive.node_making import DirectoryKind, NodeMaker, linkable, slots_of
 from holdfast.drive.paths import child_at_path
+from holdfast.drive.traversal import TreeWalk, WalkState
 from holdfast.formats.directory_entry import DirectoryEntry
 from holdfast.formats.directory_metadata import Metadata
 from holdfast.formats.directory_names import normalised
@@ -39,6 +40,7 @@ from holdfast.interfaces.drive import (
 )
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 from holdfast.planning import directory_changes
+from holdfast.planning.deep_stats import DeepStats
 from holdfast.planning.directory_changes import Link
 
 
@@ -248,6 +250,14 @@ class GridDirectoryNode(KnownNode):
     def iter_manifest(self) -> AsyncIterator[ManifestItem]:
         """Yield everything reachable; see ``DirectoryNode.iter_manifest``."""
         return traversal.iter_manifest(self.slots, self._maker)
+
+    async def deep_stats(self, progress: Callable[[DeepStats], None] | None = None) -> DeepStats:
+        """Return counts and sizes of everything reachable; see ``traversal.deep_stats``."""
+        return await traversal.deep_stats(self.slots, self._maker, progress)
+
+    def walk(self, state: WalkState | None = None) -> TreeWalk:
+        """Return a walk through everything reachable, from the beginning or from where one was saved."""
+        return TreeWalk(self.slots, self._maker, state)
 
     def _child(self, entry: DirectoryEntry) -> Node | UnreadableEntry:
         return self._maker.child(entry.name, entry.child)

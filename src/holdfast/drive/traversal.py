@@ -7,21 +7,24 @@ Source: docs/spec/directories.md, section 9; docs/spec/seed-map.md, S-115.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.caps import DirectoryCap
 from holdfast.caps.slots import ChildSlots
+from holdfast.drive.directory_contents import DirectoryContents
 from holdfast.drive.known_node import KnownNode
 from holdfast.drive.node_making import NodeMaker
 from holdfast.errors import HoldfastError
 from holdfast.formats.directory_table import DirectoryTable
 from holdfast.interfaces.drive import ManifestItem, Node, UnreadableChildError, UnreadableEntry
+from holdfast.planning.deep_stats import DeepStats
 from holdfast.planning.traversal import Place, Traversal, TraversalState
 
 LISTING_MAX = 8  # directories being listed at once
 LISTED_MAX = 4 * LISTING_MAX  # directories listed ahead of their turn
+LOOKED_AT_HERE_MAX = 200  # entries; more are looked at in a thread, to hold nobody up
 LISTED_SIZE_MAX = 16 << 20  # bytes of them, beyond which no more are begun
 
 
@@ -53,22 +56,37 @@ class Listed:
     error: HoldfastError | None
 
 
+@dataclass(frozen=True, slots=True)
+class WalkState:
+    """Where a walk was saved, in plain values. It holds capabilities."""
+
+    traversal: TraversalState = field(repr=False)
+    stats: Mapping[str, object]  # as ``DeepStats.to_document`` gives it
+
+
 class TreeWalk:
     """One walk, made once.
 
     Each directory gives ``Visited``, then ``Listed`` before anything else. Whoever must stop at a directory
     that cannot be listed raises what ``Listed`` says.
+
+    Attributes:
+        stats: of what was given out so far.
     """
 
-    def __init__(self, root: ChildSlots, maker: NodeMaker, state: TraversalState | None = None) -> None:
+    def __init__(self, root: ChildSlots, maker: NodeMaker, state: WalkState | None = None) -> None:
         """``state``: where an earlier walk of this root was saved."""
         self._maker = maker
-        self._traversal = Traversal(root) if state is None else Traversal.restored(state)
         self._listings: dict[tuple[str, ...], asyncio.Task[DirectoryTable]] = {}
+        if state is None:
+            self._traversal, self.stats = Traversal(root), DeepStats()
+        else:
+            self._traversal = Traversal.restored(state.traversal)
+            self.stats = DeepStats.from_document(state.stats)
 
-    def save(self) -> TraversalState:
+    def save(self) -> WalkState:
         """Return where the walk is; what was given out so far will not be met again."""
-        return self._traversal.save()
+        return WalkState(self._traversal.save(), self.stats.to_document())
 
     async def events(self) -> AsyncGenerator[Visited | Listed, None]:
         """Yield what is met. To leave off early, close it (``aclosing``), so that no request outlives it."""
@@ -78,8 +96,9 @@ class TreeWalk:
                 if self._traversal.awaited is not None:
                     yield await self._listed(self._traversal.awaited)
                 else:
-                    for place in self._traversal.next_visits():
-                        yield Visited(place, self._node(place))
+                    (place,) = self._traversal.next_visits()
+                    self.stats.visited(place.child)
+                    yield Visited(place, self._node(place))
         finally:
             await self._stop()
 
@@ -105,13 +124,15 @@ class TreeWalk:
             return Listed(place, node, None, error)
         finally:
             del self._listings[place.path]
-        self._traversal.listed((entry.name, entry.child) for entry in table)
+        children = [(entry.name, entry.child) for entry in table]
+        self._traversal.listed(children)
+        self.stats.entered(len(table.to_bytes()), sum(child.fault is None for _, child in children))
         return Listed(place, node, table, None)
 
     def _begin(self, place: Place) -> None:
         assert isinstance(place.child.cap, DirectoryCap)
         contents = self._maker.contents(place.child.cap)
-        self._listings[place.path] = asyncio.create_task(contents.read())
+        self._listings[place.path] = asyncio.create_task(_listing(contents))
 
     def _size_held(self) -> int:
         return sum(
@@ -130,6 +151,19 @@ class TreeWalk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listing(contents: DirectoryContents) -> DirectoryTable:
+    """Return the entries of a directory, with all that is to be known of their children worked out."""
+    table = await contents.read()
+    if len(table) > LOOKED_AT_HERE_MAX:
+        await asyncio.to_thread(_look_at, table)
+    return table
+
+
+def _look_at(table: DirectoryTable) -> None:
+    for entry in table:
+        _ = entry.child
 
 
 async def iter_manifest(root: ChildSlots, maker: NodeMaker) -> AsyncGenerator[ManifestItem, None]:
@@ -157,6 +191,28 @@ async def refresh_capabilities(root: ChildSlots, maker: NodeMaker) -> frozenset[
             if item.refresh_capability is not None:
                 found.add(item.refresh_capability)
     return frozenset(found)
+
+
+async def deep_stats(
+    root: ChildSlots, maker: NodeMaker, progress: Callable[[DeepStats], None] | None = None
+) -> DeepStats:
+    """Return counts and sizes of everything reachable from ``root``.
+
+    Args:
+        progress: told after each directory what was found so far.
+
+    Raises:
+        HoldfastError: why some directory cannot be listed.
+    """
+    walk = TreeWalk(root, maker)
+    async with aclosing(walk.events()) as events:
+        async for event in events:
+            if isinstance(event, Listed):
+                if event.error is not None:
+                    raise event.error
+                if progress is not None:
+                    progress(walk.stats)
+    return walk.stats
 
 
 def _item(place: Place, node: Node | UnreadableEntry, unreadable: str | None) -> ManifestItem:
