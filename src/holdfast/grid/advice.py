@@ -25,8 +25,10 @@ SUMMARY_MAX = 5
 class Problems:
     """Collects the problems of one operation. Use ``deliver`` before the operation ends."""
 
-    def __init__(self, index: StorageIndex) -> None:
+    def __init__(self, index: StorageIndex, *, mutable: bool = False) -> None:
+        """``mutable``: the kind of shares that servers are told of."""
         self._index = index
+        self._mutable = mutable
         self._advice: set[asyncio.Task[None]] = set()
         self._seen: dict[tuple[str, int | None, str], ServerProblem] = {}
 
@@ -66,4 +68,6 @@ class Problems:
 
     async def _advise(self, server: KnownServer, number: int, reason: str) -> None:
         with suppress(ServerError, StorageRefusalError):
-            await server.service.advise_corrupt_immutable(self._index, number, reason)
+            service = server.service
+            advise = service.advise_corrupt_mutable if self._mutable else service.advise_corrupt_immutable
+            await advise(self._index, number, reason)

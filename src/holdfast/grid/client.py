@@ -10,6 +10,10 @@ from holdfast.grid.checker import Checker
 from holdfast.grid.downloader import Downloader
 from holdfast.grid.known_server import ServiceMaker
 from holdfast.grid.memory import MemoryBudget
+from holdfast.grid.mutable.files import MutableFiles
+from holdfast.grid.mutable.keys import KeyPool
+from holdfast.grid.mutable.parts import MutableParts
+from holdfast.grid.mutable.rollback_store import FileRollbackStore, MemoryRollbackStore
 from holdfast.grid.progress import ProgressCallback
 from holdfast.grid.results import CheckResult, DownloadResult, UploadResult
 from holdfast.grid.server_state import ServerState
@@ -29,6 +33,7 @@ class Grid:
 
     Attributes:
         known: the servers; others may be added, changed and removed at any time.
+        mutable: the mutable files.
     """
 
     def __init__(self, servers: Servers, settings: ClientSettings, workers: Workers) -> None:
@@ -38,6 +43,23 @@ class Grid:
         self.uploader = Uploader(servers, settings.encoding, workers, memory)
         self.downloader = Downloader(servers, workers, memory)
         self.checker = Checker(servers, workers, memory)
+        remembered = settings.versions_path
+        rollback = MemoryRollbackStore() if remembered is None else FileRollbackStore(remembered)
+        self._mutable_parts = MutableParts(
+            servers=servers,
+            encoding=settings.encoding,
+            workers=workers,
+            memory=memory,
+            keys=KeyPool(),
+            rollback=rollback,
+            retry_scale=settings.mutable_retry_scale,
+        )
+        self.mutable = MutableFiles(self._mutable_parts)
+
+    def close(self) -> None:
+        """Make no more keys, and let go of the versions remembered. For ``open_grid``."""
+        self._mutable_parts.keys.close()
+        self._mutable_parts.rollback.close()
 
     @property
     def servers(self) -> list[ServerState]:
@@ -95,7 +117,9 @@ async def open_grid(
         records, settings.lease_secret, settings.preferred_servers, make_service or http_services()
     )
     with Workers() as workers:
+        grid = Grid(servers, settings, workers)
         try:
-            yield Grid(servers, settings, workers)
+            yield grid
         finally:
+            grid.close()
             servers.close()

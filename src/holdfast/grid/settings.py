@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from holdfast.errors import ConfigError
 
@@ -41,6 +42,8 @@ class ClientSettings:
     encoding: EncodingSettings = field(default_factory=EncodingSettings)
     preferred_servers: frozenset[str] = frozenset()
     memory_max: int = 128 << 20  # bytes of batch buffers, all transfers together
+    versions_path: Path | None = None  # where the versions of mutable files are remembered; None: in memory
+    mutable_retry_scale: float = 1.0  # of the waits after two writers of a mutable file collided
 
     def __post_init__(self) -> None:
         if len(self.lease_secret) != 32:

@@ -13,6 +13,8 @@ from holdfast.node.config import CONFIG_FILE, SERVER_LISTS, ClientConfig, load_c
 from holdfast.node.places import client_directory
 from holdfast.protocol.server_record import ServerRecord
 
+VERSIONS_FILE = "versions.sqlite"  # in the private directory
+
 
 def load_client_settings(directory: Path) -> ClientSettings:
     """Read the settings and secrets of the client node that ``directory`` means.
@@ -32,6 +34,7 @@ def load_client_settings(directory: Path) -> ClientSettings:
         lease_secret=secrets.lease,
         encoding=replace(config.encoding, convergence_secret=secrets.convergence),
         preferred_servers=config.preferred_servers,
+        versions_path=node / "private" / VERSIONS_FILE,
     )
 
 

@@ -1,0 +1,230 @@
+"""One operation on one mutable file, from its first question to its last answer: surveys, reads, writes.
+
+Source: docs/spec/mutable.md, sections 9 to 12.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from holdfast.errors import (
+    NoServersError,
+    NoSharesError,
+    NotCapableError,
+    NotEnoughSharesError,
+    RolledBackError,
+)
+from holdfast.formats.mutable_encoding import encode_version
+from holdfast.formats.mutable_keys import FileKeys
+from holdfast.formats.mutable_layout import MutableHeader
+from holdfast.formats.mutable_segmentation import SALT_SIZE, MutableSegmentation
+from holdfast.formats.mutable_share import SignedVersion, sign_version
+from holdfast.grid.advice import Problems
+from holdfast.grid.downloader import no_servers_message
+from holdfast.grid.mutable.file_identity import FileIdentity
+from holdfast.grid.mutable.parts import MutableParts
+from holdfast.grid.mutable.publisher import Publisher, WritesOf
+from holdfast.grid.mutable.share_copy import ShareCopy
+from holdfast.grid.mutable.sighting import Sighting
+from holdfast.grid.mutable.surveyor import Surveyor
+from holdfast.grid.mutable.version_reader import VersionReader
+from holdfast.grid.sources import Plaintext
+from holdfast.planning.publication import Outcome, next_sequence, plan_goal
+from holdfast.planning.rollback import Verdict, judge, remember
+from holdfast.planning.server_map import Place
+from holdfast.planning.survey import Survey, SurveyMode
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How a version is spread: any ``shares_needed`` of ``shares_total`` shares suffice."""
+
+    shares_needed: int
+    shares_total: int
+
+
+class Operation:
+    """Made by ``operation``. Everything seen and learned during it is in ``sighting`` and ``identity``."""
+
+    def __init__(self, parts: MutableParts, identity: FileIdentity, problems: Problems) -> None:
+        self._parts = parts
+        self.identity = identity
+        self.problems = problems
+        self.sighting = Sighting({})
+        self._surveyor = Surveyor(identity, self.sighting, problems)
+        self._use_servers()
+
+    # -- looking
+
+    async def survey(self, mode: SurveyMode, encoding: Encoding, *, add_lease: bool = False) -> None:
+        """Look what is where. What was seen before in this operation stays known.
+
+        Raises:
+            NoServersError: nobody answers.
+        """
+        self._use_servers()
+        remembered = self._parts.rollback.get(self.identity.index)
+        survey = Survey(
+            mode,
+            list(self.sighting.servers),
+            self.sighting.map,
+            encoding.shares_needed,
+            encoding.shares_total,
+            private_key_wanted=self.identity.write_key is not None and self.identity.keys is None,
+            sequence_remembered=0 if remembered is None else remembered.sequence,
+        )
+        await self._surveyor.run(survey, add_lease=add_lease)
+        if not self.sighting.map.answered:
+            raise NoServersError(no_servers_message(self._parts.servers))
+
+    def best(self) -> MutableHeader:
+        """Return the version to read.
+
+        Raises:
+            NotEnoughSharesError, NoSharesError: there is none.
+            RolledBackError: it is older than what was there before.
+        """
+        best = self.sighting.map.best
+        if best is None:
+            raise self._unreadable()
+        self.check_not_rolled_back()
+        return best
+
+    def check_not_rolled_back(self) -> None:
+        """Raise RolledBackError if the best version is older than one that was read or written here."""
+        remembered = self._parts.rollback.get(self.identity.index)
+        best = self.sighting.map.best
+        if best is None or remembered is None:
+            return
+        if judge(remembered, self.sighting.map).verdict is Verdict.ROLLED_BACK:
+            raise RolledBackError(
+                f"the servers show version {best.sequence} of the file, but version {remembered.sequence}"
+                " was there before; a forced repair settles for what they show",
+                sequence_found=best.sequence,
+                sequence_remembered=remembered.sequence,
+            )
+
+    def remember(self, version: MutableHeader) -> None:
+        """Note that ``version`` was read or written completely."""
+        index, store = self.identity.index, self._parts.rollback
+        before = store.get(index)
+        after = remember(before, version)
+        if after != before:
+            store.put(index, after)
+
+    def _unreadable(self) -> NotEnoughSharesError:
+        unrecoverable = self.sighting.map.unrecoverable()
+        summary = self.problems.summary()
+        if not unrecoverable:
+            return NoSharesError(f"no share of the file was found{summary}", found=0, needed=0)
+        newest = unrecoverable[0]
+        found, needed = len(self.sighting.map.holders(newest)), newest.shares_needed
+        return NotEnoughSharesError(
+            f"version {newest.sequence} of the file needs {needed} shares, {found} were found{summary}",
+            found=found,
+            needed=needed,
+        )
+
+    # -- reading
+
+    def reader(self, version: MutableHeader) -> VersionReader:
+        """Return what reads ``version``. Raises NotCapableError for a verify capability."""
+        if self.identity.read_key is None:
+            raise NotCapableError("a verify capability does not allow reading the file")
+        return VersionReader(
+            self.identity.index,
+            version,
+            self.identity.read_key,
+            self.sighting.copies_of(version),
+            self._parts.workers,
+            self._parts.memory,
+            self.give_up,
+        )
+
+    def give_up(self, copy: ShareCopy, error: Exception) -> None:
+        """Note that a copy is of no use."""
+        self.problems.note(copy.server, error, copy.number)
+        self.sighting.mark_bad(Place(copy.server.id, copy.number), copy.head)
+
+    # -- writing
+
+    async def keys(self) -> FileKeys:
+        """Return the keys of the file, from any share that has them.
+
+        Raises:
+            NotCapableError: the capability does not allow writing.
+            NotEnoughSharesError, NoSharesError: no share with the right private key is to be had.
+        """
+        if self.identity.write_key is None:
+            raise NotCapableError("a capability to write is needed to change the file")
+        for copy in list(self.sighting.copies.values()):
+            if await self._surveyor.find_private_key(copy):
+                break
+        if self.identity.keys is None:
+            raise self._unreadable()
+        return self.identity.keys
+
+    def next_sequence(self) -> int:
+        """Return a number above all that were seen or are remembered."""
+        remembered = self._parts.rollback.get(self.identity.index)
+        return max(next_sequence(self.sighting.map), 1 + (0 if remembered is None else remembered.sequence))
+
+    async def publish(self, plaintext: Plaintext, encoding: Encoding, sequence: int) -> Outcome:
+        """Make a version of ``plaintext`` and store it. The result says what became of it."""
+        keys = await self.keys()
+        plan = MutableSegmentation.plan(
+            self.identity.format, plaintext.size, encoding.shares_needed, encoding.shares_total
+        )
+        async with self._parts.memory.hold(plan.size + plan.shares_total * plan.data_size):
+            signed, writes_of = await self._parts.workers.run(
+                plan.size, _encode, plaintext, plan, sequence, keys
+            )
+            return await self.send(signed, writes_of)
+
+    async def send(self, signed: SignedVersion, writes_of: WritesOf) -> Outcome:
+        """Store a signed version where the map says."""
+        keys = await self.keys()
+        accepting = [server.id for server in self._parts.servers.for_uploads(self.identity.index)]
+        goal = plan_goal(self.sighting.map, accepting, signed.header.shares_total)
+        publisher = Publisher(
+            self.identity.index, keys.write_key, signed, self.sighting, self._surveyor, self.problems
+        )
+        outcome = await publisher.publish(goal, accepting, writes_of)
+        if not outcome.surprises and len(outcome.numbers) >= signed.header.shares_needed:
+            self.remember(signed.header)
+        return outcome
+
+    def _use_servers(self) -> None:
+        """Take in servers that came. Those that went stay, as long as shares on them are known."""
+        servers = {server.id: server for server in self._parts.servers.in_order(self.identity.index)}
+        known = {place.server for place in (*self.sighting.map.shares, *self.sighting.map.bad)}
+        kept = {key: server for key, server in self.sighting.servers.items() if key in known}
+        self.sighting.servers = {**servers, **{k: s for k, s in kept.items() if k not in servers}}
+
+
+@asynccontextmanager
+async def operation(parts: MutableParts, identity: FileIdentity) -> AsyncIterator[Operation]:
+    """Begin an operation; at its end servers have been told of their corrupt shares."""
+    problems = Problems(identity.index, mutable=True)
+    try:
+        yield Operation(parts, identity, problems)
+    finally:
+        await problems.deliver()
+
+
+def _encode(
+    plaintext: Plaintext, plan: MutableSegmentation, sequence: int, keys: FileKeys
+) -> tuple[SignedVersion, WritesOf]:
+    """Encode a version in memory. For a worker."""
+    data = bytearray(plaintext.size)
+    plaintext.read_into(0, memoryview(data))
+    plaintext.check_unchanged()
+    salts = [
+        secrets.token_bytes(SALT_SIZE) for _ in range(1 if plan.format == "SDMF" else plan.segment_count)
+    ]
+    encoded = encode_version(data, plan, keys.read_key, salts)
+    signed = sign_version(encoded, sequence, keys)
+    return signed, lambda number: signed.writes_of_new_share(number, [encoded.encoded.share(number)])

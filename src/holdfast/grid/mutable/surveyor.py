@@ -1,0 +1,153 @@
+"""Carries out surveys: asks servers for the shares of a mutable file, and verifies what they say.
+
+A server that keeps us waiting much longer than the others did counts as failed.
+
+Source: docs/spec/mutable.md, sections 7 and 10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from holdfast.errors import CorruptShareError, IntegrityError, ServerError
+from holdfast.formats.mutable_keys import FileKeys
+from holdfast.formats.mutable_layout import HEADER_SIZE_MAX, parse_mutable_header
+from holdfast.formats.mutable_share import verified_header
+from holdfast.grid.advice import Problems
+from holdfast.grid.known_server import KnownServer
+from holdfast.grid.mutable.file_identity import FileIdentity
+from holdfast.grid.mutable.share_copy import ShareCopy
+from holdfast.grid.mutable.sighting import Sighting
+from holdfast.grid.mutable.slot_reads import read_share, read_slot
+from holdfast.grid.patience import FACTOR, LEAST_S
+from holdfast.interfaces.storage_errors import StorageRefusalError
+from holdfast.planning.server_map import Place
+from holdfast.planning.survey import Survey
+
+HEAD_SIZE = 4000  # bytes of each share read at once: of a small file the whole share
+ANSWER_TIMEOUT_S = 10.0
+
+_Query = asyncio.Task[Mapping[int, Sequence[bytes]]]
+
+
+class Surveyor:
+    """Surveys of one file, for one operation."""
+
+    def __init__(self, identity: FileIdentity, sighting: Sighting, problems: Problems) -> None:
+        self._identity = identity
+        self._sighting = sighting
+        self._problems = problems
+
+    async def run(self, survey: Survey, *, add_lease: bool = False) -> None:
+        """Ask servers until the survey is finished. No request outlives this.
+
+        ``add_lease``: renew the lease of all shares on every server that is asked.
+        """
+        loop = asyncio.get_running_loop()
+        queries: dict[_Query, tuple[str, float]] = {}
+        slowest: float | None = None
+        try:
+            while not survey.finished:
+                for server_id in survey.next_queries():
+                    query = asyncio.create_task(self._ask(server_id, add_lease=add_lease))
+                    queries[query] = (server_id, loop.time())
+                limit = ANSWER_TIMEOUT_S if slowest is None else max(LEAST_S, FACTOR * slowest)
+                limit = min(limit, ANSWER_TIMEOUT_S)
+                due = min(began for _, began in queries.values()) + limit - loop.time()
+                done, _ = await asyncio.wait(
+                    queries, timeout=max(0.0, due), return_when=asyncio.FIRST_COMPLETED
+                )
+                for query in done:
+                    server_id, began = queries.pop(query)
+                    slowest = max(slowest or 0.0, loop.time() - began)
+                    await self._take(survey, server_id, query)
+                if not done:
+                    for query in [q for q, (_, began) in queries.items() if began + limit <= loop.time()]:
+                        query.cancel()
+                        self._failed(survey, queries.pop(query)[0], ServerError("hung"))
+        finally:
+            for query in queries:
+                query.cancel()
+            await asyncio.gather(*queries, return_exceptions=True)
+
+    async def _ask(self, server_id: str, *, add_lease: bool) -> Mapping[int, Sequence[bytes]]:
+        server, index = self._sighting.servers[server_id], self._identity.index
+        if not add_lease:
+            return await read_slot(server.service, index, [(0, HEAD_SIZE)])
+        answer, _ = await asyncio.gather(
+            read_slot(server.service, index, [(0, HEAD_SIZE)]), self._add_lease(server)
+        )
+        return answer
+
+    async def _add_lease(self, server: KnownServer) -> None:
+        index = self._identity.index
+        with suppress(ServerError, StorageRefusalError):  # also where there is no share
+            await server.service.add_lease(index, server.lease(index))
+
+    async def _take(self, survey: Survey, server_id: str, query: _Query) -> None:
+        try:
+            answer = query.result()
+        except (ServerError, StorageRefusalError) as error:
+            self._failed(survey, server_id, error)
+            return
+        self._sighting.map.record_answer(server_id, answer.keys())
+        for number, (head,) in sorted(answer.items()):
+            await self._take_share(survey, Place(server_id, number), head)
+        survey.record_answer(server_id)
+
+    def _failed(self, survey: Survey, server_id: str, error: Exception) -> None:
+        self._problems.note(self._sighting.servers[server_id], error)
+        self._sighting.map.record_failure(server_id)
+        survey.record_failure(server_id)
+
+    async def _take_share(self, survey: Survey, place: Place, head: bytes) -> None:
+        copy = await self.verified(place, head)
+        if copy is None:
+            return
+        self._sighting.add(copy)
+        if survey.private_key_wanted and await self.find_private_key(copy):
+            survey.private_key_found()
+
+    async def verified(self, place: Place, head: bytes) -> ShareCopy | None:
+        """Return a share whose first bytes are ``head``, if they are right; else mark it bad."""
+        server = self._sighting.servers[place.server]
+        try:
+            head = await self._enough(server, place.number, head)
+            header, offsets = verified_header(head, self._identity.fingerprint, place.number)
+        except IntegrityError as error:
+            self._problems.note(server, error, place.number)
+            self._sighting.mark_bad(place, head)
+            return None
+        except (ServerError, StorageRefusalError) as error:
+            self._problems.note(server, error, place.number)
+            return None
+        return ShareCopy(server, place.number, header, offsets, head)
+
+    async def _enough(self, server: KnownServer, number: int, head: bytes) -> bytes:
+        """Return the first bytes of a share, as many as key and signature need: more where keys are long."""
+        _, offsets = parse_mutable_header(head, number)
+        end = max(offsets.public_key.end, offsets.signature.end)
+        if end <= len(head):
+            return head
+        if len(head) < HEADER_SIZE_MAX or len(head) < HEAD_SIZE:
+            raise CorruptShareError("the share is cut short")
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            (longer,) = await read_share(server.service, self._identity.index, number, [(0, end)])
+        return longer
+
+    async def find_private_key(self, copy: ShareCopy) -> bool:
+        """Take the private key from a share, unless it is known or wrong. Needs the write capability."""
+        write_key = self._identity.write_key
+        if self._identity.keys is not None or write_key is None:
+            return self._identity.keys is not None
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                wanted = [copy.offsets.public_key, copy.offsets.private_key]
+                public, encrypted = await copy.sections(self._identity.index, wanted)
+            self._identity.keys = FileKeys.stored(write_key, public, encrypted)
+        except (IntegrityError, ServerError, StorageRefusalError, TimeoutError) as error:
+            self._problems.note(copy.server, error, copy.number)
+            return False
+        return True
