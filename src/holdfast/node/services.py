@@ -15,7 +15,7 @@ from holdfast.node.config import NodeConfig
 from holdfast.node.identity import NodeIdentity
 from holdfast.node.introducer_nurls import nurls_of, read_introducer_nurls
 from holdfast.node.storage_identity import StorageIdentity, load_storage_identity
-from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, kept_swissnum
+from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, read_swissnum
 from holdfast.wire.http import Handler
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ async def _open_introducer(
     )
     handler = introducer_handler(
         engine,
-        kept_swissnum(private / PUBLISH_SWISSNUM_FILE),
-        kept_swissnum(private / SUBSCRIBE_SWISSNUM_FILE),
+        read_swissnum(private / PUBLISH_SWISSNUM_FILE),
+        read_swissnum(private / SUBSCRIBE_SWISSNUM_FILE),
         welcome_for(private, config),
     )
     services.introducer = engine
