@@ -11,8 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from holdfast.crypto import base32
 from holdfast.node.private_files import make_private_directory, read_base32_file, write_private_file
+
+log = structlog.get_logger(__name__)
 
 LEASE_FILE = "secret"
 CONVERGENCE_FILE = "convergence"
@@ -40,13 +44,16 @@ def create_client_secrets(private: Path) -> None:
 
 
 def load_client_secrets(private: Path) -> ClientSecrets:
-    """Read the secrets kept in the directory ``private``; create what is missing.
+    """Read the secrets kept in the directory ``private``; create what is missing, and log that.
 
     Raises:
         ConfigError: a file is damaged or open to other users; the message names it.
         OSError: a missing one cannot be created.
     """
+    missing = [name for name in (LEASE_FILE, CONVERGENCE_FILE) if not (private / name).exists()]
     create_client_secrets(private)
+    for name in missing:
+        log.warning("a secret of this client was missing, and was made anew", file=str(private / name))
     return ClientSecrets(
         read_base32_file(private / LEASE_FILE, SECRET_SIZE),
         read_base32_file(private / CONVERGENCE_FILE, SECRET_SIZE),

@@ -135,8 +135,10 @@ def load_config(directory: Path) -> NodeConfig:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{directory} is not a node directory: it has no {CONFIG_FILE}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is damaged: it is not a text") from None
     return parse_config(text, str(path))
 
 

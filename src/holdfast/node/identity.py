@@ -29,7 +29,12 @@ from cryptography.hazmat.primitives.serialization import (
 from holdfast.crypto import base32
 from holdfast.errors import ConfigError
 from holdfast.interfaces.types import NodeId, NodeId20
-from holdfast.node.private_files import make_private_directory, read_private_file, write_private_file
+from holdfast.node.private_files import (
+    damaged_file,
+    make_private_directory,
+    read_private_file,
+    write_private_file,
+)
 from holdfast.protocol.nurl import spki_hash
 
 TLS_FILE = "node.pem"
@@ -158,10 +163,10 @@ def _tls_key_info(path: Path) -> bytes:
         key = load_pem_private_key(pem, None).public_key()
         certificate = x509.load_pem_x509_certificate(pem).public_key()
     except (ValueError, TypeError):
-        raise ConfigError(f"{path} is damaged: it must hold a certificate and its key, PEM") from None
+        raise damaged_file(path, "it must hold a certificate and its key, PEM") from None
     info = certificate.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != info:
-        raise ConfigError(f"{path} is damaged: the key is not that of the certificate")
+        raise damaged_file(path, "the key is not that of the certificate")
     return info
 
 
@@ -172,5 +177,5 @@ def _signing_seed(path: Path) -> bytes:
     except ValueError:
         seed = b""
     if len(seed) != KEY_SIZE:
-        raise ConfigError(f'{path} is damaged: it must hold "{_KEY_PREFIX}" and 52 base32 characters')
+        raise damaged_file(path, f'it must hold "{_KEY_PREFIX}" and 52 base32 characters')
     return seed

@@ -31,8 +31,13 @@ def load_introducers(private: Path) -> dict[str, Nurl]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+        # What they say of the place may repeat a part of it.
+        raise ConfigError(
+            f'{path} is damaged: it is not TOML; each line must be a name of your own and a NURL: NAME = "pb://..."'
+        ) from None
     if len(values) > INTRODUCERS_MAX:
         raise ConfigError(f"{path} lists {len(values)} introducers; {INTRODUCERS_MAX} are enough")
     return {petname: _nurl(path, petname, value) for petname, value in values.items()}

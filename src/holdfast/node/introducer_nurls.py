@@ -13,7 +13,7 @@ from holdfast.errors import ConfigError
 from holdfast.node.config import NodeSettings
 from holdfast.node.identity import NodeIdentity
 from holdfast.node.private_files import read_private_file, write_private_file
-from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, kept_swissnum
+from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, read_swissnum
 from holdfast.protocol.nurl import Nurl, parse_nurl
 
 PUBLISH_FILE = "introducer.nurl"
@@ -40,9 +40,9 @@ def write_introducer_nurls(private: Path, identity: NodeIdentity, settings: Node
         (PUBLISH_FILE, PUBLISH_SWISSNUM_FILE),
         (SUBSCRIBE_FILE, SUBSCRIBE_SWISSNUM_FILE),
     ):
-        text = nurls_of(identity, settings, port, kept_swissnum(private / swissnum_file))[0] + "\n"
+        text = nurls_of(identity, settings, port, read_swissnum(private / swissnum_file))[0] + "\n"
         path = private / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             write_private_file(path, text)
 
 

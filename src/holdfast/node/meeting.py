@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from holdfast import __version__
 from holdfast.grid.announced_servers import near
 from holdfast.grid.announcement_cache import AnnouncementCache
@@ -20,13 +22,15 @@ from holdfast.grid.introducer_settings import IntroducerClientSettings
 from holdfast.interfaces.introducer import Introducer
 from holdfast.node.config import MeetingConfig, NodeConfig
 from holdfast.node.identity import NodeIdentity
-from holdfast.node.introducer_list import load_introducers
+from holdfast.node.introducer_list import INTRODUCERS_FILE, load_introducers
 from holdfast.node.introducer_nurls import own_introducer
 from holdfast.protocol.versions import OLDEST_SUPPORTED
 from holdfast.wire.pinning import pinning_ssl_context
 
 if TYPE_CHECKING:
     from holdfast.node.services import Services
+
+log = structlog.get_logger(__name__)
 
 CACHE_FILE = "announcements.cbor"
 SEQUENCE_FILE = "announcement-seq"
@@ -55,6 +59,10 @@ async def open_meeting(
     introducers: dict[str, Introducer] = dict(others)
     if own is not None:
         introducers[ITSELF] = own
+    if announcer is not None and not introducers:
+        log.warning(
+            "no introducer is listed; nobody is told of this node", file=str(private / INTRODUCERS_FILE)
+        )
     client = IntroducerClient(
         introducers, AnnouncementCache(private / CACHE_FILE), settings, signer=announcer
     )

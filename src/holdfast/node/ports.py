@@ -31,10 +31,15 @@ def remembered_port(node: Path) -> int | None:
         text = (node / PORT_FILE).read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ConfigError(f"{node / PORT_FILE} cannot be read: {error.strerror}") from None
     except ValueError:
         text = ""
     if not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise ConfigError(f"{node / PORT_FILE} is damaged: it must hold the port of this server")
+        raise ConfigError(
+            f"{node / PORT_FILE} is damaged: it must hold the port of this node; write it there again, "
+            "or remove the file, and another port is chosen"
+        )
     return int(text)
 
 

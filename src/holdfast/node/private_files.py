@@ -59,14 +59,19 @@ def read_private_file(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is damaged: it is not a text") from None
+        raise damaged_file(path, "it is not a text") from None
     if (
         mode & OTHERS and path.parent.stat().st_mode & OTHERS
     ):  # other programs write here; the directory guards
         raise ConfigError(f"{path} is open to other users of this machine; close it with: chmod 600 {path}")
     if not text:
-        raise ConfigError(f"{path} is damaged: it is empty")
+        raise damaged_file(path, "it is empty")
     return text
+
+
+def damaged_file(path: Path, why: str) -> ConfigError:
+    """Return the error for a file that nobody can make anew. ``why`` shows nothing of its contents."""
+    return ConfigError(f"{path} is damaged: {why}; restore it from a backup of the node directory")
 
 
 def read_base32_file(path: Path, size: int) -> bytes:
@@ -80,7 +85,7 @@ def read_base32_file(path: Path, size: int) -> bytes:
     except ConfigError:
         raise
     except ValueError:
-        raise ConfigError(f"{path} is damaged: it is not base32") from None
+        raise damaged_file(path, "it is not base32") from None
     if len(value) != size:
-        raise ConfigError(f"{path} is damaged: it holds {len(value)} bytes, not {size}")
+        raise damaged_file(path, f"it holds {len(value)} bytes, not {size}")
     return value

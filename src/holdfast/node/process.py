@@ -12,14 +12,14 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from holdfast.errors import ConfigError, HoldfastError
+from holdfast.errors import ConfigError, HoldfastError, InputError
 from holdfast.node.config import NodeConfig, load_config
 from holdfast.node.controlled_node import ControlledProcess
 from holdfast.node.event_loop import loop_factory
@@ -64,16 +64,28 @@ def run_node(
     Raises:
         ConfigError: the directory, its settings or its identity are not as they must be.
         AlreadyRunningError: another process runs this node.
-        InputError: the port is taken.
+        InputError: the port is taken, or a file cannot be read or written.
     """
     config = load_config(directory)
     if not config.serves and not config.client.enabled:
         raise ConfigError(f"{directory}: no service is enabled, so there is nothing to run")
-    with the_only_process(directory):
+    with _files_named(), the_only_process(directory):
         withdraw(directory)
         log_to_directory(directory, config.logs)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_Process(directory, config).run(exit_with_parent, on_serving))
+
+
+@contextmanager
+def _files_named() -> Iterator[None]:
+    """Say which file could not be read or written: that is no defect, but a full disk, say, or its mode."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        name = error.filename2 or error.filename  # of a renamed file, the name it was to have
+        raise InputError(f"{name} cannot be used: {error.strerror}") from error
 
 
 class _Process:

@@ -10,8 +10,7 @@ import secrets
 from pathlib import Path
 
 from holdfast.crypto import base32
-from holdfast.errors import ConfigError
-from holdfast.node.private_files import read_private_file, write_private_file
+from holdfast.node.private_files import damaged_file, read_private_file, write_private_file
 
 SWISSNUM_SIZE = 20  # bytes, 32 characters of base32
 NODE_SWISSNUM_FILE = "node-swissnum"  # of /node/v1
@@ -33,7 +32,7 @@ def read_swissnum(path: Path) -> str:
     """
     swissnum = read_private_file(path)
     if _SWISSNUM.fullmatch(swissnum) is None:
-        raise ConfigError(f"{path} is damaged: it is not a swissnum")
+        raise damaged_file(path, "it is not a swissnum")
     return swissnum
 
 
