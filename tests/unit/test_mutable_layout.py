@@ -291,3 +291,48 @@ def test_the_better_version_has_the_higher_sequence_number_then_root_hash() -> N
         MutableHeader(10, b"a" * 32, b"", plan),
     ]
     assert sorted([ranked[1], ranked[2], ranked[0]], key=lambda header: header.rank) == ranked
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        (59, 1),  # the private key begins behind a gap
+        (67, 1),  # a chain of a ragged length
+        (67, -34 * 28),  # a chain of more nodes than the tree has
+        (75, -34 * 4 - 1),  # the chain would end before it begins
+        (83, -257),  # the signature, likewise
+        (91, 300),  # the public key reaches into the data
+        (91, -294),  # there is no public key
+        (99, 1),  # less data than the file has
+        (99, -1),  # more
+        (107, 1),  # more data, and a block hash tree that is too short
+        (115, 1),  # a block hash tree that is too long
+    ],
+)
+def test_offsets_of_mdmf_have_to_fit_the_sizes(field: int, change: int) -> None:
+    whole = bytearray(header_bytes(MutableSegmentation.plan("MDMF", 100, 3, 10)))
+    whole[field : field + 8] = (int.from_bytes(whole[field : field + 8], "big") + change).to_bytes(8, "big")
+    with pytest.raises(CorruptShareError):
+        parse_mutable_header(whole, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "size", "change"),
+    [
+        (75, 4, -294),  # there is no public key
+        (75, 4, 300),  # the signature would end before it begins
+        (79, 4, 1),  # a chain of a ragged length
+        (83, 4, 1),  # likewise, and a block hash tree that is too short
+        (87, 4, 1),  # less data than the file has, and a block hash tree that is too long
+        (91, 8, 1),  # more data
+        (91, 8, -1),  # less data
+        (99, 8, -1217),  # there is no private key
+        (99, 8, 2**60),  # a private key that would fill any memory
+    ],
+)
+def test_offsets_of_sdmf_have_to_fit_the_sizes(field: int, size: int, change: int) -> None:
+    whole = bytearray(header_bytes(MutableSegmentation.plan("SDMF", 100, 3, 10)))
+    moved = int.from_bytes(whole[field : field + size], "big") + change
+    whole[field : field + size] = moved.to_bytes(size, "big")
+    with pytest.raises(CorruptShareError):
+        parse_mutable_header(whole, 0)

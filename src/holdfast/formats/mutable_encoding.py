@@ -98,10 +98,7 @@ def _encode(
     blocks = [place[skip:] for place in places]
     cipher, size = CtrCipher(key), len(blocks[0])
     for number in range(needed):
-        piece = view[number * size : (number + 1) * size]
-        if not piece:
-            break
-        cipher.update_into(piece, blocks[number])
+        cipher.update_into(view[number * size : (number + 1) * size], blocks[number])
     if segmentation.shares_total > needed:
         multiply(check_rows(needed, segmentation.shares_total), blocks[:needed], blocks[needed:])
 
