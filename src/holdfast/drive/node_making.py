@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from holdfast.caps import DirectoryCap
+from holdfast.caps import DirectoryCap, ErroneousCap, parse_cap
 from holdfast.caps.slots import ChildFaultError, ChildSlots, child_slots
 from holdfast.drive.directory_contents import DirectoryContents
 from holdfast.drive.known_node import KnownNode
@@ -62,13 +62,29 @@ def slots_of(node: Node) -> ChildSlots:
     )
 
 
+def given_child(uri: str, immutable_uri: str | None = None) -> ChildSlots:
+    """Return what a directory stores to link to what somebody gave as a text.
+
+    One that is not known here has a fault unless it says that it only reads, or comes with what readers get.
+
+    Raises:
+        BadCapabilityError: it is malformed.
+    """
+    rw, ro = bytes_of(uri), None if immutable_uri is None else bytes_of(immutable_uri)
+    for text in (rw, ro or b""):
+        cap = parse_cap(text)
+        if isinstance(cap, ErroneousCap):
+            raise ChildFaultError(cap.fault)
+    return child_slots(rw, ro)
+
+
 def linkable(uri: str) -> ChildSlots:
     """Return what a directory stores to link to what ``uri`` stands for.
 
     Raises:
         BadCapabilityError: it is malformed, or nobody knows whether it allows writing.
     """
-    slots = child_slots(bytes_of(uri), None)
+    slots = given_child(uri)
     if slots.fault is not None:
         raise ChildFaultError(slots.fault)
     return slots

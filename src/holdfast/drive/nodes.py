@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
 from holdfast.caps import DirectoryCap, LiteralCap, MutableReadCap, MutableWriteCap
-from holdfast.caps.slots import ChildFaultError, ChildSlots, NodeCap, child_slots
+from holdfast.caps.slots import ChildFaultError, ChildSlots, NodeCap
 from holdfast.drive.backing import ImmutableFiles, MutableFiles, MutableFormat
 from holdfast.drive.directory_contents import DirectoryContents, ImmutableContents, MutableContents
 from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.file_nodes import ImmutableFileNode, LiteralFileNode, MutableFileNode
-from holdfast.drive.node_making import DirectoryKind, slots_of
-from holdfast.drive.opaque_node import OpaqueNode, bytes_of
+from holdfast.drive.node_making import DirectoryKind, given_child, slots_of
+from holdfast.drive.opaque_node import OpaqueNode
 from holdfast.formats.directory_metadata import Metadata
 from holdfast.formats.directory_table import pack_directory
 from holdfast.grid.progress import ProgressCallback
@@ -67,12 +67,8 @@ class Drive:
         """
         if not isinstance(cap, str):
             return self._known(cap)
-        slots = child_slots(bytes_of(cap), None if ro is None else bytes_of(ro))
-        if slots.cap is not None:
-            return self._known(slots.cap)
-        if slots.fault is not None and slots.fault != "unknown-rw":
-            raise ChildFaultError(slots.fault)
-        return OpaqueNode(slots)
+        slots = given_child(cap, ro)
+        return OpaqueNode(slots) if slots.cap is None else self._known(slots.cap)
 
     def child(self, name: str, slots: ChildSlots) -> GridNode | OpaqueNode | UnreadableEntry:
         """Return what an entry of a directory leads to."""

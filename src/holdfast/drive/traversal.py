@@ -78,6 +78,7 @@ class TreeWalk:
         """``state``: where an earlier walk of this root was saved."""
         self._maker = maker
         self._listings: dict[tuple[str, ...], asyncio.Task[DirectoryTable]] = {}
+        self._room_ahead = True  # something has changed since there was nothing more to begin
         if state is None:
             self._traversal, self.stats = Traversal(root), DeepStats()
         else:
@@ -104,6 +105,9 @@ class TreeWalk:
 
     def _list_ahead(self) -> None:
         """Begin to list directories whose turn comes soon, as far as the bounds allow."""
+        if not self._room_ahead:
+            return
+        self._room_ahead = False
         running = [task for task in self._listings.values() if not task.done()]
         free = min(LISTING_MAX - len(running), LISTED_MAX - len(self._listings))
         if free <= 0 or self._size_held() > LISTED_SIZE_MAX:
@@ -124,6 +128,7 @@ class TreeWalk:
             return Listed(place, node, None, error)
         finally:
             del self._listings[place.path]
+            self._room_ahead = True
         children = [(entry.name, entry.child) for entry in table]
         self._traversal.listed(children)
         self.stats.entered(len(table.to_bytes()), sum(child.fault is None for _, child in children))
@@ -132,7 +137,11 @@ class TreeWalk:
     def _begin(self, place: Place) -> None:
         assert isinstance(place.child.cap, DirectoryCap)
         contents = self._maker.contents(place.child.cap)
-        self._listings[place.path] = asyncio.create_task(_listing(contents))
+        task = self._listings[place.path] = asyncio.create_task(_listing(contents))
+        task.add_done_callback(self._note_room)
+
+    def _note_room(self, _: object) -> None:
+        self._room_ahead = True
 
     def _size_held(self) -> int:
         return sum(
