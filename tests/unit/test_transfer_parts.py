@@ -28,8 +28,7 @@ from holdfast.errors import (
 from holdfast.formats.extension_block import packed_length
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_layout import ShareLayout
-from holdfast.grid import decoder as decoder_module
-from holdfast.grid import selection, uploader, whole_shares
+from holdfast.grid import running_fetches, selection, uploader, whole_shares
 from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.bucket_writer import BucketClosedError, RemoteBucketWriter
 from holdfast.grid.decoder import FileDecoder
@@ -312,8 +311,8 @@ class GatedReader(RemoteBucketReader):
 async def test_late_answers_that_come_together_with_their_replacements_are_all_of_use(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, corrupt: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(decoder_module, "SLOW_FIRST_S", 0.02)
-    monkeypatch.setattr(decoder_module, "SLOW_MIN_S", 0.02)
+    monkeypatch.setattr(running_fetches, "SLOW_FIRST_S", 0.02)
+    monkeypatch.setattr(running_fetches, "SLOW_MIN_S", 0.02)
     store = MemoryStorage()
     ueb_hash = await encoded(workshop, store)
     decoder = workshop.decoder(ueb_hash)

@@ -38,6 +38,7 @@ from holdfast.node.places import GRID_CLIENT, GRID_FILE
 from holdfast.node.private_files import write_private_file
 from holdfast.node.running import RunningNode, process_of, running_node
 from holdfast.node.server_records import known_records, server_list_text
+from holdfast.node.share_count import count_shares
 
 # fmt: off
 NAMES = (
@@ -347,7 +348,7 @@ class LocalGrid:
         node = self.directory / name
         pid = process_of(node)
         running: RunningNode | None = running_node(node)
-        shares, size = _count_shares(node / "storage" / "shares")
+        shares, size = count_shares(node / "storage" / "shares")
         return ServerStatus(
             name=name,
             state="stopped" if pid is None else "starting" if running is None else "running",
@@ -394,18 +395,3 @@ def _create_client(directory: Path, introducers: Mapping[str, str], *, encoding:
 def _name(number: int) -> str:
     turn, index = divmod(number, len(NAMES))
     return NAMES[index] if turn == 0 else f"{NAMES[index]}{turn + 1}"
-
-
-def _count_shares(directory: Path) -> tuple[int, int]:
-    """Return number and bytes of the finished shares (docs/spec/storage-disk.md, section 2)."""
-    count = size = 0
-    with suppress(FileNotFoundError):
-        for prefix in os.scandir(directory):
-            if prefix.name == "incoming" or not prefix.is_dir():
-                continue
-            for index in os.scandir(prefix.path):
-                for share in os.scandir(index.path) if index.is_dir() else ():
-                    if share.name.isdigit():
-                        count += 1
-                        size += share.stat().st_size
-    return count, size
