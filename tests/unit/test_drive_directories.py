@@ -14,18 +14,26 @@ from holdfast.grid.sources import DataSource
 from holdfast.interfaces.drive import DirectoryNode, FileNode, NewChild, UnknownNode
 from holdfast.testing.directory_suite import Place, ReadOnlyDirectorySuite, WritableDirectorySuite
 from holdfast.testing.memory_grid import MemoryGrid, memory_grid
-from holdfast.testing.memory_mutable import MemoryMutableFiles
+from holdfast.testing.memory_mutable import MemoryMutableFiles, MemoryMutableStore
 
 
 class GridPlace:
     """Directories of one kind in a grid in memory."""
 
-    def __init__(self, grid: MemoryGrid, kind: DirectoryKind, *, read_only: bool = False) -> None:
+    def __init__(
+        self, grid: MemoryGrid, kind: DirectoryKind, *, read_only: bool = False, quick: bool = True
+    ) -> None:
+        """``quick``: mutable files are kept in memory as they are, without keys or shares."""
         self._grid = grid
-        self._files = MemoryMutableFiles()
+        self._store = MemoryMutableStore()
+        self._quick = quick
         self._kind = kind
         self._read_only = read_only
-        self.drive = Drive(grid.grid, self._files)
+        self.drive = self._drive()
+
+    def _drive(self) -> Drive:
+        grid = self._grid.grid
+        return Drive(grid, MemoryMutableFiles(self._store) if self._quick else grid.mutable)
 
     async def new(self, children: Mapping[str, NewChild] | None = None) -> GridDirectoryNode:
         node = await self.drive.create_directory(self._kind, children)
@@ -44,10 +52,10 @@ class GridPlace:
         return node
 
     def calls(self) -> int:
-        return len(self._grid.calls()) + len(self._files.store.calls)
+        return len(self._grid.calls()) + len(self._store.calls)
 
     def again(self, node: DirectoryNode) -> DirectoryNode:
-        again = Drive(self._grid.grid, MemoryMutableFiles(self._files.store)).node(node.get_uri())
+        again = self._drive().node(node.get_uri())
         assert isinstance(again, GridDirectoryNode)
         assert again is not node
         return again
@@ -81,3 +89,17 @@ class TestImmutableDirectory(ReadOnlyDirectorySuite):
     @pytest.fixture
     def place(self, grid: MemoryGrid) -> Place:
         return GridPlace(grid, "immutable")
+
+
+class TestSdmfDirectoryInShares(WritableDirectorySuite):
+    """Everything as it is, but for the network."""
+
+    @pytest.fixture
+    def place(self, grid: MemoryGrid) -> Place:
+        return GridPlace(grid, "sdmf", quick=False)
+
+
+class TestMdmfDirectoryInSharesHeldReadOnly(ReadOnlyDirectorySuite):
+    @pytest.fixture
+    def place(self, grid: MemoryGrid) -> Place:
+        return GridPlace(grid, "mdmf", read_only=True, quick=False)

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 MutableFormat = Literal["SDMF", "MDMF"]
 
+Contents = Buffer | Uploadable | AsyncUploadable
+"""What a file is to contain: bytes, or where they come from."""
 Change = Callable[[bytes, bool], bytes | None]
 """From the contents found, and whether this is the first attempt, to the new ones; None to leave them."""
 
@@ -42,7 +44,7 @@ class MutableFile(Protocol):
         progress: ProgressCallback | None = None,
     ) -> DownloadResult[T]: ...
 
-    async def overwrite(self, data: Buffer) -> None: ...
+    async def overwrite(self, data: Contents, *, progress: ProgressCallback | None = None) -> None: ...
 
     async def modify(self, change: Change) -> bytes:
         """Change the contents, again and again until nobody else wrote in between; return what they are now.
@@ -51,7 +53,9 @@ class MutableFile(Protocol):
         """
         ...
 
-    async def update(self, offset: int, data: Buffer) -> None: ...
+    async def update(self, offset: int, data: Buffer) -> None:
+        """Replace the bytes from ``offset`` on, which is not behind the end."""
+        ...
 
 
 class MutableFiles(Protocol):
@@ -59,9 +63,10 @@ class MutableFiles(Protocol):
 
     async def create(
         self,
-        data: Buffer = b"",
+        data: Contents = b"",
         *,
         format: MutableFormat = "SDMF",  # noqa: A002  (the word of the specification)
+        progress: ProgressCallback | None = None,
     ) -> MutableFile: ...
 
     async def create_with(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from holdfast.caps import ImmutableReadCap, LiteralCap, MutableReadCap, MutableWriteCap
-from holdfast.drive.backing import Change, ImmutableFiles, MutableFile
+from holdfast.drive.backing import Change, Contents, ImmutableFiles, MutableFile
 from holdfast.drive.known_node import KnownNode
 from holdfast.grid.progress import ProgressCallback
 from holdfast.grid.targets import DataTarget
@@ -98,14 +98,14 @@ class MutableFileNode(KnownNode):
         """Return the contents, or a range of them, in memory."""
         return await self._file.read(offset, size)
 
-    async def overwrite(self, data: Buffer) -> None:
+    async def overwrite(self, data: Contents, *, progress: ProgressCallback | None = None) -> None:
         """Publish ``data`` in place of the contents.
 
         Raises:
             NotWriteableError: the file is held read-only. Nothing is sent.
         """
         self._check_writable()
-        await self._file.overwrite(data)
+        await self._file.overwrite(data, progress=progress)
 
     async def modify(self, change: Change) -> bytes:
         """Publish what ``change`` makes of the contents; see ``MutableFile.modify``.
@@ -117,7 +117,7 @@ class MutableFileNode(KnownNode):
         return await self._file.modify(change)
 
     async def update(self, offset: int, data: Buffer) -> None:
-        """Publish the contents with ``data`` at ``offset``.
+        """Publish the contents with ``data`` at ``offset``, which is not behind their end.
 
         Raises:
             NotWriteableError: as ``overwrite``.

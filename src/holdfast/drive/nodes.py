@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from holdfast.caps import DirectoryCap, LiteralCap, MutableReadCap, MutableWriteCap
 from holdfast.caps.slots import ChildFaultError, ChildSlots, NodeCap
-from holdfast.drive.backing import ImmutableFiles, MutableFiles, MutableFormat
+from holdfast.drive.backing import Contents, ImmutableFiles, MutableFiles, MutableFormat
 from holdfast.drive.directory_contents import DirectoryContents, ImmutableContents, MutableContents
 from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.file_nodes import ImmutableFileNode, LiteralFileNode, MutableFileNode
@@ -25,7 +25,6 @@ from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource
 from holdfast.interfaces.drive import NewChild, UnreadableEntry
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
-from holdfast.interfaces.types import Buffer
 
 PACK_HERE_MAX = 200  # children; more are packed in a thread, to hold nobody up
 
@@ -99,12 +98,13 @@ class Drive:
 
     async def create_mutable_file(
         self,
-        data: Buffer = b"",
+        data: Contents = b"",
         *,
         format: MutableFormat = "SDMF",  # noqa: A002  (the word of the specification)
+        progress: ProgressCallback | None = None,
     ) -> MutableFileNode:
         """Store a file that can be changed."""
-        file = await self._mutable.create(data, format=format)
+        file = await self._mutable.create(data, format=format, progress=progress)
         node = self._known(_write_cap(file.cap))
         assert isinstance(node, MutableFileNode)
         return node

@@ -14,10 +14,11 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from holdfast.caps import MutableReadCap, MutableVerifyCap, MutableWriteCap
-from holdfast.drive.backing import Change, MutableFormat
-from holdfast.errors import ConflictError, NoSharesError, NotCapableError
+from holdfast.drive.backing import Change, Contents, MutableFormat
+from holdfast.errors import ConflictError, InputError, NoSharesError, NotCapableError
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import DownloadResult
+from holdfast.grid.sources import open_source
 from holdfast.grid.targets import TargetCaller
 from holdfast.interfaces.transfer import DownloadTarget
 from holdfast.interfaces.types import Buffer
@@ -87,8 +88,15 @@ class MemoryMutableFiles:
         self._files: WeakValueDictionary[AnyCap, MemoryMutableFile] = WeakValueDictionary()
         self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
-    async def create(self, data: Buffer = b"", *, format: MutableFormat = "SDMF") -> MemoryMutableFile:  # noqa: A002  (the word of the specification)
-        return await self.create_with(lambda key: bytes(data), format=format)
+    async def create(
+        self,
+        data: Contents = b"",
+        *,
+        format: MutableFormat = "SDMF",  # noqa: A002  (the word of the specification)
+        progress: ProgressCallback | None = None,
+    ) -> MemoryMutableFile:
+        contents = await _bytes_of(data)
+        return await self.create_with(lambda key: contents, format=format)
 
     async def create_with(
         self,
@@ -152,12 +160,15 @@ class MemoryMutableFile:
         (progress or ignore_progress)(Progress("downloading", len(data), len(data)))
         return DownloadResult(value, len(data))
 
-    async def overwrite(self, data: Buffer) -> None:
-        await self.modify(lambda old, first: bytes(data))
+    async def overwrite(self, data: Contents, *, progress: ProgressCallback | None = None) -> None:
+        contents = await _bytes_of(data)
+        await self.modify(lambda old, first: contents)
 
     async def update(self, offset: int, data: Buffer) -> None:
         def change(old: bytes, first: bool) -> bytes:
-            return old[:offset].ljust(offset, b"\0") + bytes(data) + old[offset + len(data) :]
+            if not 0 <= offset <= len(old):
+                raise InputError("the offset lies behind the end of the file")
+            return old[:offset] + bytes(data) + old[offset + len(data) :]
 
         await self.modify(change)
 
@@ -178,3 +189,15 @@ class MemoryMutableFile:
 
 async def _take_turns(_: str) -> None:
     await asyncio.sleep(0)
+
+
+async def _bytes_of(data: Contents) -> bytes:
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    source = await open_source(data)
+    try:
+        contents = bytearray(source.size)
+        source.read_into(0, memoryview(contents))
+        return bytes(contents)
+    finally:
+        await source.close()
