@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+
+def _one() -> int:
+    return 1
 
 
 @dataclass(slots=True)
@@ -20,6 +25,7 @@ class Faults:
         swap: share number to the number of the share that is read in its place.
         denied: the server names no shares though it has them.
         drops_writes: mutable shares stay as they are, though writing them seems to work.
+        turns: how many times others come first before a call is carried out, and before it is answered.
         replay: mutable shares, by index and number, that are read instead of those that are there.
     """
 
@@ -34,4 +40,5 @@ class Faults:
     swap: dict[int, int] = field(default_factory=dict)
     denied: bool = False
     drops_writes: bool = False
+    turns: Callable[[], int] = _one
     replay: dict[tuple[bytes, int], bytes] | None = None

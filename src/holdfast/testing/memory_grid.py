@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -15,14 +15,32 @@ from holdfast.protocol.server_record import ServerRecord
 from holdfast.testing.memory_storage import MemoryStorage
 
 CONVERGENCE = b"c" * 32
+RETRY_SCALE = 0.001  # writers that collide wait for milliseconds
 
 
 class MemoryGrid:
     """A client, and the stores behind it by server id: s0, s1, ..."""
 
-    def __init__(self, grid: Grid, stores: dict[str, MemoryStorage]) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        stores: dict[str, MemoryStorage],
+        records: Sequence[ServerRecord],
+        settings: ClientSettings,
+    ) -> None:
         self.grid = grid
         self.stores = stores
+        self._records = records
+        self._settings = settings
+
+    @asynccontextmanager
+    async def another_client(self) -> AsyncIterator[Grid]:
+        """Give another client of the same stores."""
+        async with open_grid(self._records, self._settings, self._service_of) as grid:
+            yield grid
+
+    def _service_of(self, record: ServerRecord, on_contact: OnContact) -> MemoryStorage:
+        return self.stores[record.server_id]
 
     def holder(self, shares: dict[int, tuple[str, ...]], number: int) -> MemoryStorage:
         """Return the store that holds a share, by an upload's result."""
@@ -58,7 +76,12 @@ async def memory_grid(
     """Give a client of ``servers`` stores; 3 of 10 and convergent unless told otherwise."""
     stores = {f"s{i}": MemoryStorage() for i in range(servers)}
     encoding = encoding or EncodingSettings(convergence_secret=CONVERGENCE)
-    settings = ClientSettings(lease_secret=b"l" * 32, encoding=replace(encoding), memory_max=memory_max)
+    settings = ClientSettings(
+        lease_secret=b"l" * 32,
+        encoding=replace(encoding),
+        memory_max=memory_max,
+        mutable_retry_scale=RETRY_SCALE,
+    )
     records = [memory_record(i) for i in range(servers)]
 
     def make_service(record: ServerRecord, on_contact: OnContact) -> MemoryStorage:
@@ -67,4 +90,4 @@ async def memory_grid(
         return store
 
     async with open_grid(records, settings, make_service) as grid:
-        yield MemoryGrid(grid, stores)
+        yield MemoryGrid(grid, stores, records, settings)

@@ -238,6 +238,8 @@ class MemoryStorage:
             raise self._failure("cannot be reached: died after a write")
         if "read_test_write" in self.faults.lost_answers:
             raise self._failure("cannot be reached: died before the answer")
+        for _ in range(self.faults.turns() - 1):
+            await asyncio.sleep(0)
         return result
 
     async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
@@ -283,7 +285,8 @@ class MemoryStorage:
             await asyncio.get_running_loop().create_future()
         if self.faults.dead or call in self.faults.failing_calls:
             raise self._failure("cannot be reached: dead")
-        await asyncio.sleep(0)
+        for _ in range(self.faults.turns()):
+            await asyncio.sleep(0)
         self.on_contact(None)
 
     def _failure(self, reason: str) -> ServerError:

@@ -8,15 +8,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TypeVar
 
 from holdfast.caps import MutableReadCap, MutableVerifyCap, MutableWriteCap
-from holdfast.errors import NotCapableError, NotEnoughSharesError
+from holdfast.errors import InputError, NotCapableError, NotEnoughSharesError
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import MutableHeader
+from holdfast.grid.mutable.checking import MutableCheckResult, check_result, verify_version
 from holdfast.grid.mutable.file_identity import AnyMutableCap, FileIdentity
+from holdfast.grid.mutable.in_place import NotInPlaceError, update_in_place
+from holdfast.grid.mutable.modification import Attempts, Change, modify, read_all
 from holdfast.grid.mutable.operation import Encoding, Operation, operation
 from holdfast.grid.mutable.parts import MutableParts
+from holdfast.grid.mutable.repairing import (
+    MutableRepairResult,
+    can_keep,
+    check_repairable,
+    make_again,
+    publish_again,
+)
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import DownloadResult
 from holdfast.grid.settings import EncodingSettings
@@ -162,6 +173,128 @@ class MutableFile:
         finally:
             await plaintext.close()
 
+    async def modify(self, change: Change) -> bytes:
+        """Change the contents, again and again until nobody else wrote in between; return what they are now.
+
+        Nothing is written if ``change`` raises, or returns None or the contents it was given. It is called
+        once per attempt, and must not use this file.
+
+        Raises:
+            NotCapableError: the capability does not allow writing.
+            UncoordinatedWriteError: others wrote first, four times.
+            NoServersError, NotEnoughServersError, NotEnoughSharesError: too little of the grid answered.
+            RolledBackError: the servers show an older version than was read or written here before.
+        """
+        self._check_writeable()
+        async with self._turns:
+            attempts = self._attempts()
+            contents = await modify(attempts, change)
+            self._encoding = attempts.encoding
+            return contents
+
+    async def update(self, offset: int, data: Buffer) -> None:
+        """Replace the bytes from ``offset`` on; the file grows if they reach beyond its end.
+
+        Of an MDMF file only the segments are written that change. Nothing is done for no bytes.
+
+        Raises:
+            InputError: ``offset`` lies behind the end of the file, or is negative.
+            Others as ``modify``.
+        """
+        self._check_writeable()
+        if offset < 0:
+            raise InputError("an offset is not negative")
+        if not len(data):
+            return
+        new, in_place = bytes(data), self._identity.format == "MDMF"
+        async with self._turns:
+            attempts = self._attempts()
+            if in_place:
+                await attempts.run(partial(self._update, attempts, offset, new))
+            else:
+                await modify(attempts, lambda old, first: spliced(old, offset, new))
+            self._encoding = attempts.encoding
+
+    async def _update(
+        self, attempts: Attempts, offset: int, data: bytes, op: Operation, base: MutableHeader, first: bool
+    ) -> None:
+        _check_offset(offset, base.size)
+        try:
+            outcome = await update_in_place(op, base, offset, data)
+        except NotInPlaceError:
+            whole = spliced(await read_all(op, base), offset, data)
+            plaintext = await open_contents(whole)
+            outcome = await op.publish(plaintext, attempts.encoding, op.next_sequence())
+        attempts.check(outcome)
+
+    # -- checking and repairing
+
+    async def check(
+        self, verify: bool = False, add_lease: bool = False, progress: ProgressCallback | None = None
+    ) -> MutableCheckResult:
+        """Ask every server which shares it holds. A verify capability is enough.
+
+        Args:
+            verify: read and prove every byte of every share of the best version.
+            add_lease: renew the lease of the shares.
+
+        Raises:
+            NoServersError: nobody answers.
+        """
+        async with self._turns, operation(self._parts, self._identity) as op:
+            await op.survey(SurveyMode.CHECK, self._encoding, add_lease=add_lease)
+            rolled_back = op.rolled_back
+            if verify:
+                await self._verify(op, progress)
+            return self._checked(op, rolled_back)
+
+    async def repair(
+        self, force: bool = False, progress: ProgressCallback | None = None
+    ) -> MutableRepairResult:
+        """Verify everything, and make again what is missing or bad. Nothing is written if all is well.
+
+        The version is kept if it is only shares that are missing; a new one is made if others contest it.
+
+        Args:
+            force: settle for the best version that can be read, even if that discards another one.
+
+        Raises:
+            NotCapableError: the capability does not allow writing.
+            ConflictError: it would discard somebody's contents. Nothing was written.
+            UncoordinatedWriteError: somebody else wrote meanwhile.
+            RolledBackError: the servers show an older version than was read or written here before.
+            NoServersError, NotEnoughServersError: too little of the grid answered.
+        """
+        self._check_writeable()
+        async with self._turns, operation(self._parts, self._identity) as op:
+            await op.survey(SurveyMode.REPAIR, self._encoding)
+            rolled_back = op.rolled_back
+            await self._verify(op, progress)
+            before, best = self._checked(op, rolled_back), op.sighting.map.best
+            if best is None or not (before.needs_repair or rolled_back):
+                return MutableRepairResult(False, best is not None, best is not None, before, before)
+            if not force:
+                op.check_not_rolled_back()
+                check_repairable(op)
+            kept = not rolled_back and can_keep(op, best) and await make_again(op, best)
+            if not kept:
+                (await publish_again(op, best)).check()
+            after = self._checked(op, rolled_back=False)
+            return MutableRepairResult(True, after.healthy, kept, before, after)
+
+    async def _verify(self, op: Operation, progress: ProgressCallback | None) -> None:
+        """Verify the best version; the next one if too little of it is left, and so on."""
+        verified: set[MutableHeader] = set()
+        while (best := op.sighting.map.best) is not None and best not in verified:
+            verified.add(best)
+            await verify_version(op, best, progress or ignore_progress)
+
+    def _checked(self, op: Operation, rolled_back: bool) -> MutableCheckResult:
+        return check_result(op, len(self._parts.servers), rolled_back=rolled_back)
+
+    def _attempts(self) -> Attempts:
+        return Attempts(self._parts, self._identity, self._encoding)
+
     async def create(
         self,
         keys: FileKeys,
@@ -179,6 +312,17 @@ class MutableFile:
     def _check_writeable(self) -> None:
         if not self.writeable:
             raise NotCapableError("the capability does not allow changing the file")
+
+
+def spliced(old: bytes, offset: int, new: bytes) -> bytes:
+    """Return ``old`` with ``new`` at ``offset``. Raises InputError if that is behind its end."""
+    _check_offset(offset, len(old))
+    return b"".join((old[:offset], new, old[offset + len(new) :]))
+
+
+def _check_offset(offset: int, size: int) -> None:
+    if offset > size:
+        raise InputError(f"offset {offset} lies behind the end of the file, which has {size} bytes")
 
 
 def encoding_of(settings: EncodingSettings) -> Encoding:

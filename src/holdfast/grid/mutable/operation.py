@@ -6,9 +6,10 @@ Source: docs/spec/mutable.md, sections 9 to 12.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from holdfast.errors import (
     NoServersError,
@@ -20,6 +21,7 @@ from holdfast.errors import (
 from holdfast.formats.mutable_encoding import encode_version
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import MutableHeader
+from holdfast.formats.mutable_proof import VersionProof
 from holdfast.formats.mutable_segmentation import SALT_SIZE, MutableSegmentation
 from holdfast.formats.mutable_share import SignedVersion, sign_version
 from holdfast.grid.advice import Problems
@@ -32,10 +34,13 @@ from holdfast.grid.mutable.sighting import Sighting
 from holdfast.grid.mutable.surveyor import Surveyor
 from holdfast.grid.mutable.version_reader import VersionReader
 from holdfast.grid.sources import Plaintext
-from holdfast.planning.publication import Outcome, next_sequence, plan_goal
+from holdfast.planning.publication import Goal, Outcome, next_sequence, plan_goal
 from holdfast.planning.rollback import Verdict, judge, remember
 from holdfast.planning.server_map import Place
 from holdfast.planning.survey import Survey, SurveyMode
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +98,17 @@ class Operation:
         self.check_not_rolled_back()
         return best
 
+    @property
+    def rolled_back(self) -> bool:
+        """True if the best version is older than one that was read or written here."""
+        remembered = self._parts.rollback.get(self.identity.index)
+        return judge(remembered, self.sighting.map).verdict is Verdict.ROLLED_BACK
+
     def check_not_rolled_back(self) -> None:
-        """Raise RolledBackError if the best version is older than one that was read or written here."""
+        """Raise RolledBackError if ``rolled_back``."""
         remembered = self._parts.rollback.get(self.identity.index)
         best = self.sighting.map.best
-        if best is None or remembered is None:
-            return
-        if judge(remembered, self.sighting.map).verdict is Verdict.ROLLED_BACK:
+        if best is not None and remembered is not None and self.rolled_back:
             raise RolledBackError(
                 f"the servers show version {best.sequence} of the file, but version {remembered.sequence}"
                 " was there before; a forced repair settles for what they show",
@@ -144,6 +153,20 @@ class Operation:
             self.give_up,
         )
 
+    async def read_with_salts(self, version: MutableHeader) -> tuple[bytes, list[bytes]]:
+        """Return the contents of a version, and the salt of each segment. Raises NotEnoughSharesError."""
+        reader = self.reader(version)
+        data = b"".join([bytes(piece) async for piece in reader.read(0, version.size)])
+        return data, [reader.salts[segment] for segment in range(version.segmentation.segment_count)]
+
+    async def records(self, copy: ShareCopy, proof: VersionProof, segments: range) -> list[memoryview]:
+        """Return proven records of one copy; see ``ShareCopy.records``."""
+        return await copy.records(self.identity.index, proof, segments, self._parts.workers)
+
+    def hold(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Hold ``size`` bytes of the memory of all operations."""
+        return self._parts.memory.hold(size)
+
     def give_up(self, copy: ShareCopy, error: Exception) -> None:
         """Note that a copy is of no use."""
         self.problems.note(copy.server, error, copy.number)
@@ -184,16 +207,31 @@ class Operation:
             )
             return await self.send(signed, writes_of)
 
-    async def send(self, signed: SignedVersion, writes_of: WritesOf) -> Outcome:
-        """Store a signed version where the map says."""
+    async def in_worker(self, size: int, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``job`` in a thread if it is long. ``size``: bytes it handles."""
+        return await self._parts.workers.run(size, job, *args, **kwargs)
+
+    async def send(
+        self, signed: SignedVersion, writes_of: WritesOf, *, whole: bool = True, only_missing: bool = False
+    ) -> Outcome:
+        """Store a signed version where the map says.
+
+        Args:
+            whole: the writes make complete shares; if not, they only go to shares that are there, once.
+            only_missing: shares of this version that are there are left alone.
+        """
         keys = await self.keys()
         accepting = [server.id for server in self._parts.servers.for_uploads(self.identity.index)]
         goal = plan_goal(self.sighting.map, accepting, signed.header.shares_total)
+        there = {p for p, found in self.sighting.map.shares.items() if found.header == signed.header}
+        if only_missing:
+            goal = Goal(tuple(place for place in goal.writes if place not in there), goal.deletions)
         publisher = Publisher(
             self.identity.index, keys.write_key, signed, self.sighting, self._surveyor, self.problems
         )
-        outcome = await publisher.publish(goal, accepting, writes_of)
-        if not outcome.surprises and len(outcome.numbers) >= signed.header.shares_needed:
+        numbers = {place.number for place in there}
+        outcome = await publisher.publish(goal, accepting if whole else (), writes_of, numbers, whole=whole)
+        if not outcome.surprises and len(outcome.numbers | numbers) >= signed.header.shares_needed:
             self.remember(signed.header)
         return outcome
 

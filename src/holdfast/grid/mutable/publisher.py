@@ -10,7 +10,7 @@ Source: docs/spec/mutable.md, section 12.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from holdfast.crypto.mutable_hashes import write_enabler, write_enabler_master
@@ -60,16 +60,30 @@ class Publisher:
         self._problems = problems
         self._seen = set(sighting.map.versions())
         self._newest = sighting.map.highest_sequence
+        self._attempts = 2  # at each request
 
-    async def publish(self, goal: Goal, accepting: Sequence[str], writes_of: WritesOf) -> Outcome:
+    async def publish(
+        self,
+        goal: Goal,
+        accepting: Sequence[str],
+        writes_of: WritesOf,
+        there: Collection[int] = (),
+        *,
+        whole: bool = True,
+    ) -> Outcome:
         """Send the shares of ``goal``; give those that fail to other servers of ``accepting``.
+
+        ``there``: the shares of this version that need not be sent.
+
+        ``whole``: the writes make complete shares. If not, no server is asked more than once.
 
         Returns: what became of all of it; ``Outcome.check`` raises if it is not published.
         """
+        self._attempts = 2 if whole else 1
         outcome = await self._round(goal, writes_of)
         broken = {place.server for place in outcome.failed}
         for _ in range(ROUNDS_MAX - 1):
-            missing = set(range(self._header.shares_total)) - outcome.numbers
+            missing = set(range(self._header.shares_total)).difference(outcome.numbers, there)
             usable = [server for server in accepting if server not in broken]
             if outcome.surprises or not missing or not usable:
                 break
@@ -132,7 +146,7 @@ class Publisher:
     ) -> None:
         """Send one request, and once more if what stood in its way was no other writer."""
         server = self._sighting.servers[server_id]
-        for last in (False, True):
+        for attempt in range(self._attempts):
             vectors = self._vectors(publication.goal, server_id, numbers, writes_of)
             try:
                 answer = await self._request(server, vectors, publication.read_vector)
@@ -149,7 +163,7 @@ class Publisher:
             if not blocked:
                 publication.record_answer(server_id, numbers, answer)
                 return
-            if last:
+            if attempt + 1 == self._attempts:
                 self._fail(publication, server_id, numbers, ServerError("does not keep its shares"))
 
     def _vectors(

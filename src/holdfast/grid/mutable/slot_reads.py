@@ -21,6 +21,7 @@ Range = tuple[int, int]
 """Offset and length in a share."""
 
 AT_ONCE_MAX = 4 << 20  # bytes asked for in one request
+FETCH_TIMEOUT_S = 40.0  # for whatever is read of one share
 
 
 async def read_slot(

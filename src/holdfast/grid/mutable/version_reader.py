@@ -17,13 +17,13 @@ from holdfast.formats.mutable_layout import MutableHeader
 from holdfast.formats.mutable_proof import VersionProof
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.mutable.share_copy import ShareCopy
+from holdfast.grid.mutable.slot_reads import FETCH_TIMEOUT_S
 from holdfast.grid.patience import FACTOR, LEAST_S
 from holdfast.grid.workers import Workers
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 
 BATCH_SIZE = 1 << 20  # bytes of plaintext read at once; an SDMF file is one segment, whatever its size
-FETCH_TIMEOUT_S = 40.0
 
 OnFailed = Callable[[ShareCopy, Exception], None]
 _Fetch = asyncio.Task[list[memoryview]]
@@ -52,6 +52,7 @@ class VersionReader:
         self._memory = memory
         self._on_failed = on_failed
         self._salt = header.salt
+        self.salts: dict[int, bytes] = {}  # of the segments read so far
         self.used: dict[int, str] = {}  # share number to server id, of the last batch
 
     async def read(self, offset: int, length: int) -> AsyncGenerator[memoryview]:
@@ -92,6 +93,7 @@ class VersionReader:
     async def _decode(self, segment: int, records: Mapping[int, memoryview]) -> bytearray:
         skip = self._plan.salt_size
         salt = bytes(records[min(records)][:skip]) or self._salt
+        self.salts[segment] = salt
         blocks = {number: record[skip:] for number, record in records.items()}
         return await self._workers.run(
             self._plan.segment_length(segment),
