@@ -43,6 +43,7 @@ class HostileIntroducer:
         pairs: what it hands out, in this order, checked by nobody. More may be appended at any time.
         answer: in place of ``pairs``, if given.
         asked: how often it was asked for announcements.
+        taken: how many of ``pairs`` the client has dealt with, as its last question says.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class HostileIntroducer:
         self.pairs = list(pairs)
         self.answer = answer
         self.asked = 0
+        self.taken = 0
         self.port = 0
         self._identity = create_node_identity(directory)
         self._stack = AsyncExitStack()
@@ -83,7 +85,7 @@ class HostileIntroducer:
         return cbor(messages.encode_version(IntroducerVersion(1, "0.1.0", "0.1.0", EPOCH, bytes(32))))
 
     async def _page(self, query: AnnouncementsQuery) -> Response:
-        since = query.since if query.epoch == EPOCH else 0
+        since = self.taken = query.since if query.epoch == EPOCH else 0
         try:
             async with asyncio.timeout(query.wait_s):
                 while query.wait_s and since >= len(self.pairs):  # noqa: ASYNC110  (tests append to a list)
