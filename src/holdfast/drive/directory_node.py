@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from holdfast.caps import DirectoryCap
+from holdfast.caps.slots import ChildFaultError
 from holdfast.drive import linking, traversal
 from holdfast.drive.directory_contents import DirectoryContents
 from holdfast.drive.known_node import KnownNode
@@ -126,8 +127,11 @@ class GridDirectoryNode(KnownNode):
         await self.make_links(links, replace)
 
     async def make_links(self, links: Sequence[Link], replace: Replace) -> None:
-        """Make links in one change. Raises as ``directory_changes.set_entries``."""
+        """Make links in one change. Raises as ``directory_changes.set_entries``; what is known, at once."""
         self.contents.check_writable()
+        for link in links:
+            if link.child.fault is not None:
+                raise ChildFaultError(link.child.fault)
         now = self._maker.now()
 
         def plan(table: DirectoryTable, first_attempt: bool) -> DirectoryTable:
