@@ -53,7 +53,7 @@ CAPS = VECTORS["example_caps"]
 LITERAL, FILE = child_slots(CAPS["lit"], None), child_slots(CAPS["chk"], None)
 WRITABLE, DIRECTORY = child_slots(CAPS["ssk_write"], None), child_slots(CAPS["dir_write"], None)
 UNKNOWN = child_slots("future:w", "future:r")
-UNREADABLE = b"".join(map(netstring, (b"bad", b"URI:CHK:foo", b"", b"{}")))
+UNREADABLE = b"".join(map(netstring, (b"bad", b"URI:CHK:foo", b"", b'{"ctime": 2.0}')))
 
 
 def holding(**children: ChildSlots) -> DirectoryTable:
@@ -222,6 +222,8 @@ def test_links_of_an_earlier_attempt_are_no_obstacle(links: list[Link], replace:
 
     assert set_entries(done, links, 5.0, replace=replace, first_attempt=False) is done
     if links and replace is False:
+        with pytest.raises(ChildAlreadyPresentError):
+            set_entries(done, links, 5.0, replace=replace)
         with pytest.raises(ChildAlreadyPresentError):
             set_entries(done, links, 6.0, replace=replace, first_attempt=False)  # those of somebody else
 

@@ -96,6 +96,20 @@ def test_what_is_no_object_is_refused(data: str) -> None:
         parse_metadata(data.encode())
 
 
+def test_half_a_surrogate_pair_is_read_as_it_is_written() -> None:
+    metadata: dict[str, object] = {"a": "\ud800"}
+
+    assert parse_metadata(b'{"a": "\xed\xa0\x80"}') == parse_metadata(metadata_to_bytes(metadata)) == metadata
+
+
+def test_metadata_nested_beyond_reason_is_not_written() -> None:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(BadMetadataError):
+        metadata_to_bytes({"a": nested})
+
+
 def test_metadata_in_another_encoding_is_refused() -> None:
     with pytest.raises(BadMetadataError):
         parse_metadata('{"a": 1}'.encode("utf-16"))

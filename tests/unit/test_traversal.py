@@ -198,6 +198,18 @@ def test_a_name_is_claimed_when_its_directory_is_listed() -> None:
     assert [place.path for place in walk.next_visits()] == [("z",)]
 
 
+def test_what_comes_next_is_known_ahead() -> None:
+    walk = Traversal(ROOT)
+    assert walk.upcoming(3) == walk.next_visits() == walk.upcoming(1)
+    walk.listed([("c", directory(3)), ("a", directory(1)), ("f", file(1)), ("b", directory(2))])
+
+    assert [place.path for place in walk.upcoming(2)] == [("a",), ("b",)]
+    walk.next_visits(2)
+    assert [place.path for place in walk.upcoming(2)] == [("a",), ("b",)]
+    walk.listed([("deeper", directory(4))])
+    assert [place.path for place in walk.upcoming(9)] == [("a", "deeper"), ("b",), ("c",)]
+
+
 def test_a_listing_is_taken_only_for_a_directory_that_was_visited() -> None:
     with pytest.raises(ValueError, match="awaited"):
         Traversal(ROOT).listed([])

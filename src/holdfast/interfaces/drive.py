@@ -471,4 +471,4 @@ class DirectoryNode(Protocol):
 
 
 Node = FileNode | DirectoryNode | UnknownNode
-NodeT = TypeVar("NodeT", FileNode, DirectoryNode, UnknownNode)
+NodeT = TypeVar("NodeT", bound=Node)

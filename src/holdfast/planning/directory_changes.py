@@ -203,8 +203,6 @@ def rename_entry(
 
 
 def _make(table: DirectoryTable, link: Link, now: float, replace: Replace, first_attempt: bool) -> None:
-    if link.child.fault is not None:
-        raise ChildFaultError(link.child.fault)
     entry = table.get(link.name)
     readable = entry is not None and entry.readable
     metadata = updated_metadata(entry.metadata if entry and readable else None, link.metadata, now)
