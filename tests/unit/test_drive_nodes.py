@@ -214,7 +214,6 @@ async def test_the_capability_for_readers_never_allows_more(rig: Rig) -> None:
         assert rig.drive.node(CAPS[name]).get_immutable_uri() == CAPS[weaker]
 
 
-@pytest.mark.seed("S-091", "S-100")
 async def test_refresh_capabilities_name_the_leases_and_nothing_else(rig: Rig) -> None:
     def refresh(name: str) -> str | None:
         node = rig.drive.node(CAPS[name])

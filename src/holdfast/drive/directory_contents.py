@@ -18,6 +18,7 @@ from holdfast.interfaces.drive import NotMutableError, NotWriteableError
 
 DIRECTORY_SIZE_MAX = 256 << 20  # bytes; about a million entries
 UNPACK_HERE_MAX = 1 << 16  # bytes; more are unpacked in a thread, to hold nobody up
+LOOK_HERE_MAX = 200  # entries; the same
 
 Plan = Callable[[DirectoryTable, bool], DirectoryTable]
 """From the entries found, and whether this is the first attempt, to those that shall be."""
@@ -92,6 +93,19 @@ class ImmutableContents:
 
     async def change(self, plan: Plan) -> DirectoryTable:
         raise NotMutableError("this directory is immutable")
+
+
+async def listing(contents: DirectoryContents) -> DirectoryTable:
+    """Return the entries of a directory, with all that is to be known of their children worked out."""
+    table = await contents.read()
+    if len(table) > LOOK_HERE_MAX:
+        await asyncio.to_thread(_look_at, table)
+    return table
+
+
+def _look_at(table: DirectoryTable) -> None:
+    for entry in table:
+        _ = entry.child
 
 
 async def _unpacked(data: bytes, write_key: bytes | None, *, immutable: bool) -> DirectoryTable:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from holdfast.caps import DirectoryCap
 from holdfast.caps.slots import ChildFaultError
 from holdfast.drive import linking, traversal
-from holdfast.drive.directory_contents import DirectoryContents
+from holdfast.drive.directory_contents import DirectoryContents, listing
 from holdfast.drive.known_node import KnownNode
 from holdfast.drive.node_making import DirectoryKind, NodeMaker, linkable, slots_of
 from holdfast.drive.paths import child_at_path
@@ -65,7 +65,7 @@ class GridDirectoryNode(KnownNode):
         self, *, on_error: Literal["keep", "raise"] = "keep"
     ) -> Mapping[str, Node | UnreadableEntry]:
         """Return all children by name; see ``DirectoryNode.list``."""
-        children = {entry.name: self._child(entry) for entry in await self.contents.read()}
+        children = {entry.name: self._child(entry) for entry in await listing(self.contents)}
         if on_error == "raise":
             for name, child in children.items():
                 _readable(name, child)
@@ -73,7 +73,7 @@ class GridDirectoryNode(KnownNode):
 
     async def iter_children(self) -> AsyncIterator[ListedChild]:
         """Yield all children of one version, in the order of their names."""
-        for entry in await self.contents.read():
+        for entry in await listing(self.contents):
             yield self._listed(entry)
 
     async def get(self, name: str) -> Node:

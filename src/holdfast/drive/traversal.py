@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from holdfast.caps import DirectoryCap
 from holdfast.caps.slots import ChildSlots
-from holdfast.drive.directory_contents import DirectoryContents
+from holdfast.drive.directory_contents import listing
 from holdfast.drive.known_node import KnownNode
 from holdfast.drive.node_making import NodeMaker
 from holdfast.errors import HoldfastError
@@ -24,7 +24,6 @@ from holdfast.planning.traversal import Place, Traversal, TraversalState
 
 LISTING_MAX = 8  # directories being listed at once
 LISTED_MAX = 4 * LISTING_MAX  # directories listed ahead of their turn
-LOOKED_AT_HERE_MAX = 200  # entries; more are looked at in a thread, to hold nobody up
 LISTED_SIZE_MAX = 16 << 20  # bytes of them, beyond which no more are begun
 
 
@@ -137,7 +136,7 @@ class TreeWalk:
     def _begin(self, place: Place) -> None:
         assert isinstance(place.child.cap, DirectoryCap)
         contents = self._maker.contents(place.child.cap)
-        task = self._listings[place.path] = asyncio.create_task(_listing(contents))
+        task = self._listings[place.path] = asyncio.create_task(listing(contents))
         task.add_done_callback(self._note_room)
 
     def _note_room(self, _: object) -> None:
@@ -160,19 +159,6 @@ class TreeWalk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _listing(contents: DirectoryContents) -> DirectoryTable:
-    """Return the entries of a directory, with all that is to be known of their children worked out."""
-    table = await contents.read()
-    if len(table) > LOOKED_AT_HERE_MAX:
-        await asyncio.to_thread(_look_at, table)
-    return table
-
-
-def _look_at(table: DirectoryTable) -> None:
-    for entry in table:
-        _ = entry.child
 
 
 async def iter_manifest(root: ChildSlots, maker: NodeMaker) -> AsyncGenerator[ManifestItem, None]:
