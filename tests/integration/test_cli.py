@@ -327,10 +327,6 @@ def test_a_name_that_would_steer_the_terminal_is_defused(grid: LocalGrid, cap: s
         (f"URI:CHK:{KEY}:{HASH[:40]}", "malformed"),
         (f"URI:CHK:{KEY}:{HASH}:2:5:x", "malformed"),
         (f"URI:CHK:{KEY}:{HASH}:6:5:100", "impossible"),
-        (f"URI:DIR2:{KEY}:{HASH}", "not of an immutable file"),
-        (f"URI:DIR2-CHK:{KEY}:{HASH}:2:5:100", "not of an immutable file"),
-        (f"URI:SSK:{KEY}:{HASH}", "not of an immutable file"),
-        (f"URI:MDMF:{KEY}:{HASH}", "not of an immutable file"),
     ],
 )
 @pytest.mark.parametrize("command", ["get", "check"])
@@ -338,6 +334,30 @@ def test_a_wrong_capability_is_told_apart_by_kind(
     holdfast: Callable[..., Outcome], command: str, capability: str, said: str
 ) -> None:
     check_refusal(holdfast(command, capability), 7, said)
+
+
+@pytest.mark.parametrize(
+    "capability",
+    [
+        f"URI:DIR2:{KEY}:{HASH}",
+        f"URI:DIR2-CHK:{KEY}:{HASH}:2:5:100",
+        f"URI:SSK:{KEY}:{HASH}",
+        f"URI:MDMF:{KEY}:{HASH}",
+    ],
+)
+def test_check_takes_capabilities_of_immutable_files(
+    holdfast: Callable[..., Outcome], capability: str
+) -> None:
+    check_refusal(holdfast("check", capability), 7, "not of an immutable file")
+
+
+def test_get_takes_no_directory(holdfast: Callable[..., Outcome]) -> None:
+    for capability in (f"URI:DIR2:{KEY}:{HASH}", f"URI:DIR2-CHK:{KEY}:{HASH}:2:5:100"):
+        check_refusal(holdfast("get", capability), 7, "is a directory")
+
+
+def test_a_mutable_file_that_nobody_has_is_not_found(holdfast: Callable[..., Outcome]) -> None:
+    check_refusal(holdfast("get", f"URI:SSK:{KEY}:{HASH}"), 4, "share")
 
 
 def test_no_capability_on_standard_input(holdfast: Callable[..., Outcome]) -> None:
@@ -502,7 +522,7 @@ def test_nodes_that_are_none(cap: str, tmp_path: Path) -> None:
     [
         (["frobnicate"], "No such command"),
         (["get"], "Missing argument"),
-        (["put", "a", "b"], "unexpected extra argument"),
+        (["put", "a", "b", "c"], "unexpected extra argument"),
         (["put", "--encoding", "3/7"], "three numbers"),
         (["put", "--encoding", "5/5/4"], "needed <= total"),
         (["put", "--segment-size", "big"], "give bytes"),

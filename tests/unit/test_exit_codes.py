@@ -35,6 +35,7 @@ KINDS = [
         (errors.NoServersError, ExitCode.UNAVAILABLE),
         (errors.ServerError, ExitCode.UNAVAILABLE),
         (errors.UnhappyError, ExitCode.UNHAPPY),
+        (errors.NotEnoughServersError, ExitCode.UNHAPPY),
         (errors.NotEnoughSharesError, ExitCode.UNRECOVERABLE),
         (errors.NoSharesError, ExitCode.UNRECOVERABLE),
         (errors.ConflictError, ExitCode.CONFLICT),

@@ -11,7 +11,7 @@ import click
 from holdfast.cli import event_loop
 from holdfast.cli.files import InputFile, source_of, target_for
 from holdfast.cli.messages import note
-from holdfast.cli.options import RANDOM_KEY, chosen_encoding, needed_node
+from holdfast.cli.options import RANDOM_KEY, EncodingChoice, needed_node
 from holdfast.cli.progress_bars import progress_bars
 from holdfast.grid.dry_run import capability_of
 from holdfast.grid.results import DownloadResult
@@ -21,17 +21,10 @@ from holdfast.node.control.uploads import upload_as_json
 from holdfast.node.wiring import connect
 
 
-def store(
-    node: Path,
-    file: InputFile,
-    encoding: tuple[int, int, int] | None,
-    segment_size: int | None,
-    convergence_secret: str | None,
-    quiet: bool,
-) -> dict[str, object]:
+def store(node: Path, file: InputFile, choice: EncodingChoice, quiet: bool) -> dict[str, object]:
     """Store ``file``; return what a node that runs would say."""
     client = load_client_settings(node)
-    settings = chosen_encoding(client.encoding, encoding, segment_size, convergence_secret)
+    settings = choice.applied_to(client.encoding)
     return event_loop.run(_store(node, file, replace(client, encoding=settings), quiet))
 
 
@@ -42,17 +35,9 @@ async def _store(node: Path, file: InputFile, settings: ClientSettings, quiet: b
     return upload_as_json(result, settings.encoding)
 
 
-def find_capability(
-    node: Path | None,
-    file: InputFile,
-    encoding: tuple[int, int, int] | None,
-    segment_size: int | None,
-    convergence_secret: str | None,
-    quiet: bool,
-) -> str:
+def find_capability(node: Path | None, file: InputFile, choice: EncodingChoice, quiet: bool) -> str:
     """Return the capability that ``file`` would get."""
-    base = _dry_run_base(node, convergence_secret)
-    settings = chosen_encoding(base, encoding, segment_size, convergence_secret)
+    settings = choice.applied_to(_dry_run_base(node, choice.convergence_secret))
     return event_loop.run(_find_capability(file, settings, quiet))
 
 
@@ -69,12 +54,14 @@ def _dry_run_base(node: Path | None, convergence_secret: str | None) -> Encoding
     return load_client_settings(needed_node(node)).encoding
 
 
-def read(node: Path, cap: str, file: str, quiet: bool) -> DownloadResult[Any]:
-    """Read the file of ``cap`` into ``file``."""
-    return event_loop.run(_read(node, cap, file, quiet))
+def read(node: Path, cap: str, file: str, offset: int, size: int | None, quiet: bool) -> DownloadResult[Any]:
+    """Read the bytes ``[offset, offset + size)`` of the file of ``cap`` into ``file``."""
+    return event_loop.run(_read(node, cap, file, offset, size, quiet))
 
 
-async def _read(node: Path, cap: str, file: str, quiet: bool) -> DownloadResult[Any]:
+async def _read(
+    node: Path, cap: str, file: str, offset: int, size: int | None, quiet: bool
+) -> DownloadResult[Any]:
     with target_for(file) as target, progress_bars(show=not quiet) as progress:
         async with connect(node, on_problem=note) as grid:
-            return await grid.download(cap, target, progress=progress)
+            return await grid.download(cap, target, offset=offset, size=size, progress=progress)

@@ -71,6 +71,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.CapabilityError, ExitCode.CAPABILITY),
     (errors.NotEnoughSharesError, ExitCode.UNRECOVERABLE),
     (errors.UnhappyError, ExitCode.UNHAPPY),
+    (errors.NotEnoughServersError, ExitCode.UNHAPPY),
     (errors.UnavailableError, ExitCode.UNAVAILABLE),
     (errors.IntegrityError, ExitCode.INTEGRITY),
     (errors.ConflictError, ExitCode.CONFLICT),

@@ -69,8 +69,10 @@ def stored_by_node(
             return None
 
 
-def read_by_node(node: Path, cap: str, output: OutputFile, *, quiet: bool) -> bool:
-    """Let the node that runs in ``node`` read the file of ``cap`` into ``output``.
+def read_by_node(
+    node: Path, cap: str, output: OutputFile, *, offset: int, size: int | None, quiet: bool
+) -> bool:
+    """Let the node that runs in ``node`` read the file of ``cap``, or a range of it, into ``output``.
 
     False: it does not, and nothing was written.
 
@@ -79,7 +81,14 @@ def read_by_node(node: Path, cap: str, output: OutputFile, *, quiet: bool) -> bo
     """
     with raising_on_signals(), output, drawn_stages(show=not quiet) as draw:
         try:
-            calls.download(client_of(node), cap, output, on_bytes=lambda *count: draw("downloading", *count))
+            calls.download(
+                client_of(node),
+                cap,
+                output,
+                offset=offset,
+                size=size,
+                on_bytes=lambda *count: draw("downloading", *count),
+            )
             output.begin()
         except NotRunningError:
             if output.begun:

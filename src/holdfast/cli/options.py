@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -64,6 +64,18 @@ def given_capability(argument: str) -> str:
     if not line:
         raise BadCapabilityError("standard input holds no capability; give it in one line")
     return line
+
+
+class EncodingChoice(NamedTuple):
+    """How the command line wants a file to be encoded; None for what it leaves as it is."""
+
+    encoding: tuple[int, int, int] | None
+    segment_size: int | None
+    convergence_secret: str | None
+
+    def applied_to(self, base: EncodingSettings) -> EncodingSettings:
+        """Return ``base`` with what the command line says otherwise; see ``chosen_encoding``."""
+        return chosen_encoding(base, *self)
 
 
 def encoding_option(command: Command) -> Command:

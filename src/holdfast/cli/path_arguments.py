@@ -71,6 +71,10 @@ class LocalPath(NamedTuple):
     path: str
 
     @property
+    def absolute(self) -> str:
+        return os.path.abspath(self.path)
+
+    @property
     def trailing_slash(self) -> bool:
         return self.path.endswith("/")
 

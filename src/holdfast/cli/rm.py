@@ -1,0 +1,7 @@
+"""``holdfast rm``: another word for ``unlink``, which scripts use."""
+
+from __future__ import annotations
+
+from holdfast.cli.unlink import unlink
+
+rm = unlink
