@@ -117,3 +117,6 @@ def announce_services(
         }
         client.publish("storage", properties, nurls["storage"])
     client.publish("node", {"services": services.names}, node_nurls)
+    # A server that waits for news of something notices at once when an introducer goes, comes back or has
+    # forgotten everything, and announces itself again.
+    client.subscribe_to("introducer", lambda known: None)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from holdfast.node.config import NodeConfig
 from holdfast.node.identity import NodeIdentity
-from holdfast.node.introducer_nurls import nurls_of, read_introducer_nurls
+from holdfast.node.introducer_nurls import PUBLISH_FILE, nurls_of, read_introducer_nurls
 from holdfast.node.storage_identity import StorageIdentity, load_storage_identity
 from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, read_swissnum
 from holdfast.wire.http import Handler
@@ -21,6 +23,8 @@ from holdfast.wire.http import Handler
 if TYPE_CHECKING:
     from holdfast.servers.introducer.engine import IntroducerEngine
     from holdfast.servers.storage.engine import StorageEngine
+
+log = structlog.get_logger(__name__)
 
 STORAGE_DIRECTORY = "storage"
 INTRODUCER_DATABASE = "introducer.sqlite"
@@ -108,8 +112,14 @@ async def _open_introducer(
         new_keys_per_hour=chosen.new_keys_per_hour,
         new_keys_per_hour_and_address=chosen.new_keys_per_hour_and_address,
     )
+    database = private / INTRODUCER_DATABASE
+    if not database.exists() and (private / PUBLISH_FILE).exists():
+        log.warning(
+            "the database is gone: nodes announce themselves again, admissions and invitations are lost",
+            file=database.name,
+        )
     engine = await stack.enter_async_context(
-        open_introducer(private / INTRODUCER_DATABASE, settings, services.identity.verify_key)
+        open_introducer(database, settings, services.identity.verify_key)
     )
     handler = introducer_handler(
         engine,
