@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from holdfast.errors import (
 )
 from holdfast.grid.results import UploadResult
 from holdfast.grid.settings import EncodingSettings
-from holdfast.grid.sources import DataSource
+from holdfast.grid.sources import DataSource, FileNameSource
 from holdfast.grid.targets import DataTarget
 from holdfast.testing.memory_grid import CONVERGENCE, MemoryGrid, memory_grid
 
@@ -289,6 +290,16 @@ async def test_an_interrupted_upload_goes_on_where_it_stopped() -> None:
             server.retry_now()
         result = await grid.grid.upload(DataSource(data))
         assert await read(grid, result.uri) == data
+
+
+async def test_equal_files_stored_at_once_are_stored_once(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path in paths:
+        path.write_bytes(b"x" * 5000)
+    async with memory_grid() as memory:
+        results = await asyncio.gather(*(memory.grid.upload(FileNameSource(path)) for path in paths))
+    assert len({result.uri for result in results}) == 1
+    assert sorted(result.pushed for result in results) == [0, 0, 10]
 
 
 async def test_two_uploads_of_one_file_at_once_both_succeed() -> None:

@@ -8,6 +8,7 @@ Source: docs/spec/cli.md, sections 5.1 and 5.3.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ from holdfast.interfaces.drive import DirectoryNode, ListedChild, Node, Unreadab
 from holdfast.planning.copy_plan import CopyRefusedError, CopySource, CopyTree, TreePath
 
 LISTINGS_MAX = 8  # directories of the grid that are listed at once
+
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class LeftOut:
@@ -178,11 +181,15 @@ def _entries(directory: str) -> Iterator[os.DirEntry[str]]:
 
 def _leads_inside(link: os.DirEntry[str], root: Path, left_out: LeftOut) -> bool:
     """Tell whether a link leads to something inside ``root``; if not, say so."""
-    real = Path(os.path.realpath(link.path))
-    if not os.path.lexists(real):
-        left_out.needless(link.path, "the link leads nowhere")
+    try:
+        os.stat(link.path)
+    except OSError as error:
+        if error.errno in _NOWHERE:
+            left_out.needless(link.path, "the link leads nowhere")
+        else:
+            left_out.missing(link.path, _why(error))
         return False
-    if not real.is_relative_to(root):
+    if not Path(os.path.realpath(link.path)).is_relative_to(root):
         left_out.missing(link.path, "the link leads out of the directory that is copied")
         return False
     return True

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from pathlib import Path
 from typing import BinaryIO
+from weakref import WeakValueDictionary
 
 from holdfast.caps import ImmutableReadCap, LiteralCap
 from holdfast.crypto.immutable_hashes import storage_index, ueb_hash
@@ -51,6 +52,7 @@ class Uploader:
         self._encoding = encoding
         self._workers = workers
         self._memory = memory
+        self._turns: WeakValueDictionary[StorageIndex, asyncio.Lock] = WeakValueDictionary()
 
     async def upload(
         self,
@@ -61,7 +63,8 @@ class Uploader:
     ) -> UploadResult:
         """Store a file.
 
-        Shares that are on their servers already are not sent again. On failure, and when cancelled,
+        Shares that are on their servers already are not sent again; of equal files that are stored at the
+        same time, one after the other is, since servers do not take the same share twice at once. On failure, and when cancelled,
         the servers are told to forget what is incomplete.
 
         Raises:
@@ -98,7 +101,9 @@ class Uploader:
             source.size, encoding.shares_needed, encoding.shares_total, encoding.segment_size_max
         )
         key = await self._key(source, plan, encoding, progress)
-        return await _Upload(self, source, plan, key, encoding, progress).run()
+        turn = self._turns.setdefault(StorageIndex(storage_index(key)), asyncio.Lock())
+        async with turn:
+            return await _Upload(self, source, plan, key, encoding, progress).run()
 
     async def _key(
         self,
