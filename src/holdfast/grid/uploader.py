@@ -63,9 +63,9 @@ class Uploader:
     ) -> UploadResult:
         """Store a file.
 
-        Shares that are on their servers already are not sent again; of equal files that are stored at the
-        same time, one after the other is, since servers do not take the same share twice at once. On failure, and when cancelled,
-        the servers are told to forget what is incomplete.
+        Shares that are on their servers already are not sent again. Equal files that are stored at the same
+        time take turns, since servers refuse a share that somebody else is sending. On failure, and when
+        cancelled, the servers are told to forget what is incomplete.
 
         Raises:
             InputError, SourceChangedError: the source cannot be read, or changed meanwhile.
