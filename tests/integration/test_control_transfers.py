@@ -20,6 +20,7 @@ from holdfast.errors import (
     BadCapabilityError,
     ConfigError,
     HoldfastError,
+    InputError,
     NoSharesError,
     NotEnoughSharesError,
     SourceChangedError,
@@ -346,3 +347,10 @@ async def test_a_client_reads_the_token_again_after_a_restart(tmp_path: Path) ->
         result = await in_thread(calls.upload, client, file)
         assert result["size"] == 3 * MIB
     assert statuses == [200, 200]
+
+
+async def test_a_damaged_token_is_named_and_no_defect(tmp_path: Path) -> None:
+    async with memory_node(tmp_path):
+        (tmp_path / "private/control.token").write_bytes(b"\xff\xfe")
+        with pytest.raises(InputError, match=r"control\.token is damaged"):
+            await in_thread(LocalClient(tmp_path / "private").request, "GET", "/control/v1/memory")

@@ -112,6 +112,8 @@ class LocalClient:
             raise self._not_running() from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path} is damaged; the next start of the node makes another") from None
         changed = token != self._token
         self._token = token
         return changed
