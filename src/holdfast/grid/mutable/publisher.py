@@ -29,7 +29,8 @@ from holdfast.planning.publication import Goal, Outcome, Publication, plan_goal,
 from holdfast.planning.server_map import Place
 
 TOGETHER_MAX = 1 << 20  # bytes of shares sent to one server in one request
-WRITE_TIMEOUT_S = 40.0
+WRITE_TIMEOUT_S = 30.0
+SENT_BYTES_PER_S_MIN = 64 * 1024  # requests may take longer by their size
 WRITE_LEAST_S = 6.0
 LOOK_TIMEOUT_S = 3.0
 ROUNDS_MAX = 3
@@ -114,15 +115,17 @@ class Publisher:
             for server in goal.servers()
             for numbers in self._batches(goal, server)
         }
-        pending, limit, enough = set(requests), began + WRITE_TIMEOUT_S, len(requests) // 2
+        most = max((len(numbers) for _, numbers in requests.values()), default=0) * self._share_size
+        allowance_s = most / SENT_BYTES_PER_S_MIN
+        pending, limit = set(requests), began + WRITE_TIMEOUT_S + allowance_s
         try:
             while pending and loop.time() < limit:
                 done, pending = await asyncio.wait(
                     pending, timeout=limit - loop.time(), return_when=asyncio.FIRST_COMPLETED
                 )
-                if done and len(requests) - len(pending) >= enough:
+                if done:
                     took = loop.time() - began
-                    limit = began + min(WRITE_TIMEOUT_S, max(WRITE_LEAST_S, FACTOR * took))
+                    limit = began + min(WRITE_TIMEOUT_S, max(WRITE_LEAST_S, FACTOR * took)) + allowance_s
             for request in pending:
                 server, numbers = requests[request]
                 self._fail(publication, server, numbers, ServerError("hung"))
@@ -147,6 +150,7 @@ class Publisher:
         """Send one request, and once more if what stood in its way was no other writer."""
         server = self._sighting.servers[server_id]
         for attempt in range(self._attempts):
+            failure: ServerError | None = None
             vectors = self._vectors(publication.goal, server_id, numbers, writes_of)
             try:
                 answer = await self._request(server, vectors, publication.read_vector)
@@ -154,17 +158,21 @@ class Publisher:
                 self._fail(publication, server_id, numbers, error)
                 return
             except ServerError as error:
+                failure = error
                 answer_found = await self._look(server)
                 if answer_found is None:
                     self._fail(publication, server_id, numbers, error)
                     return
                 answer = answer_found
-            answer, blocked = await self._explained(publication, server_id, numbers, answer)
-            if not blocked:
-                publication.record_answer(server_id, numbers, answer)
+            others = await self._changed_by_others(publication, server_id, numbers, answer)
+            if self._is_done(numbers, answer) or others:
+                publication.record_answer(server_id, numbers, self._without_faults(answer, numbers, others))
                 return
-            if attempt + 1 == self._attempts:
-                self._fail(publication, server_id, numbers, ServerError("does not keep its shares"))
+            if others is None or attempt + 1 == self._attempts:
+                self._fail(
+                    publication, server_id, numbers, failure or ServerError("does not keep its shares")
+                )
+                return
 
     def _vectors(
         self, goal: Goal, server: str, numbers: list[int], writes_of: WritesOf
@@ -197,36 +205,43 @@ class Publisher:
             return None
         return ReadTestWriteResult(False, data)
 
-    async def _explained(
-        self,
-        publication: Publication,
-        server_id: str,
-        numbers: list[int],
-        answer: ReadTestWriteResult,
-    ) -> tuple[ReadTestWriteResult, bool]:
-        """Return the answer without what is no other writer's doing, and whether it failed for that only."""
+    def _is_done(self, numbers: list[int], answer: ReadTestWriteResult) -> bool:
+        """Tell whether all shares of a request are as it wants them."""
         mine = self._header.checkstring
-        in_request = set(numbers)
-        elsewhere = {*publication.goal.numbers(server_id), *publication.goal.deleted(server_id)} - in_request
-        strange = []
-        for number in sorted({*answer.data, *in_request} - elsewhere):
-            found = answer.data[number][0] if number in answer.data else b""
-            if found == mine or (number in in_request and answer.success):
-                continue
-            if number not in answer.data and number not in in_request:
-                continue
-            known = unchanged_test(self._sighting.map, Place(server_id, number)).specimen
-            if found[: len(known)] != known or (not known and found):
-                strange.append(number)
-        others = await self._changed_by_others(server_id, strange)
-        kept = {n: parts for n, parts in answer.data.items() if n not in strange or n in others}
-        done = answer.success or all(
-            number in answer.data and answer.data[number][0] == mine for number in in_request
-        )
-        return ReadTestWriteResult(answer.success, kept), not done and not others
+        return answer.success or all(n in answer.data and answer.data[n][0] == mine for n in numbers)
 
-    async def _changed_by_others(self, server_id: str, strange: list[int]) -> set[int]:
-        """Look closer at shares that are not as they were; return those that another writer has written."""
+    def _without_faults(
+        self, answer: ReadTestWriteResult, numbers: list[int], others: Collection[int] | None
+    ) -> ReadTestWriteResult:
+        """Return an answer with only those shares that were asked for or somebody else has written."""
+        kept = {n: parts for n, parts in answer.data.items() if n in numbers or n in (others or ())}
+        return ReadTestWriteResult(answer.success, kept)
+
+    def _strange(
+        self, publication: Publication, server_id: str, numbers: list[int], answer: ReadTestWriteResult
+    ) -> list[int]:
+        """Return the shares that are neither as they were nor as they are to be."""
+        goal = publication.goal
+        others = {*goal.numbers(server_id), *goal.deleted(server_id)}.difference(numbers)
+        strange = []
+        for number in sorted({*answer.data, *numbers} - others):
+            if answer.success and number in numbers:
+                continue
+            found = answer.data[number][0] if number in answer.data else b""
+            known = unchanged_test(self._sighting.map, Place(server_id, number)).specimen
+            as_it_was = found[: len(known)] == known and bool(known or not found)
+            if not as_it_was and found != self._header.checkstring:
+                strange.append(number)
+        return strange
+
+    async def _changed_by_others(
+        self, publication: Publication, server_id: str, numbers: list[int], answer: ReadTestWriteResult
+    ) -> set[int] | None:
+        """Look closer at shares that are strange; return those that another writer has written.
+
+        What is there otherwise is in the map then. None if the server does not tell.
+        """
+        strange = self._strange(publication, server_id, numbers, answer)
         if not strange:
             return set()
         server = self._sighting.servers[server_id]
@@ -234,24 +249,20 @@ class Publisher:
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 heads = await read_slot(server.service, self._index, [(0, HEAD_SIZE)])
         except (ServerError, StorageRefusalError, TimeoutError):
-            heads = {}
+            return None
         others = set()
         for number in strange:
             place = Place(server_id, number)
             self._sighting.forget(place)
-            if number not in heads:
-                continue
-            copy = await self._surveyor.verified(place, heads[number][0])
+            copy = await self._surveyor.verified(place, heads[number][0]) if number in heads else None
             if copy is None:
                 continue
-            if copy.header != self._header and self._is_news(copy.header.sequence, copy.header in self._seen):
+            unseen = copy.header not in self._seen and copy.header != self._header
+            if unseen and copy.header.sequence > self._newest:
                 others.add(number)
             else:
                 self._sighting.add(copy)
         return others
-
-    def _is_news(self, sequence: int, seen: bool) -> bool:
-        return not seen and sequence > self._newest
 
     def _fail(self, publication: Publication, server: str, numbers: list[int], error: Exception) -> None:
         for number in numbers:

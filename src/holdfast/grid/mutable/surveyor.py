@@ -24,7 +24,7 @@ from holdfast.grid.mutable.slot_reads import read_share, read_slot
 from holdfast.grid.patience import FACTOR, LEAST_S
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.planning.server_map import Place
-from holdfast.planning.survey import Survey
+from holdfast.planning.survey import Survey, SurveyMode
 
 HEAD_SIZE = 4000  # bytes of each share read at once: of a small file the whole share
 ANSWER_TIMEOUT_S = 10.0
@@ -43,34 +43,50 @@ class Surveyor:
     async def run(self, survey: Survey, *, add_lease: bool = False) -> None:
         """Ask servers until the survey is finished. No request outlives this.
 
+        One that takes too long counts as failed, and others are asked; if its answer comes meanwhile, or
+        nothing else can be read, it is used all the same.
+
         ``add_lease``: renew the lease of all shares on every server that is asked.
         """
         loop = asyncio.get_running_loop()
         queries: dict[_Query, tuple[str, float]] = {}
+        late: dict[_Query, tuple[str, float]] = {}
+        asked: list[_Query] = []
         slowest: float | None = None
         try:
-            while not survey.finished:
+            while not survey.finished or (late and self._sighting.map.best is None):
                 for server_id in survey.next_queries():
                     query = asyncio.create_task(self._ask(server_id, add_lease=add_lease))
                     queries[query] = (server_id, loop.time())
-                limit = ANSWER_TIMEOUT_S if slowest is None else max(LEAST_S, FACTOR * slowest)
-                limit = min(limit, ANSWER_TIMEOUT_S)
-                due = min(began for _, began in queries.values()) + limit - loop.time()
+                    asked.append(query)
+                limit = _patience_s(survey.mode, slowest)
+                due = [began + limit for _, began in queries.values()]
+                due += [began + ANSWER_TIMEOUT_S for _, began in late.values()] if survey.finished else []
                 done, _ = await asyncio.wait(
-                    queries, timeout=max(0.0, due), return_when=asyncio.FIRST_COMPLETED
+                    {*queries, *late},
+                    timeout=max(0.0, min(due) - loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
-                for query in done:
+                for query in done & queries.keys():
                     server_id, began = queries.pop(query)
                     slowest = max(slowest or 0.0, loop.time() - began)
-                    await self._take(survey, server_id, query)
+                    if await self._take(survey, server_id, query):
+                        survey.record_answer(server_id)
+                    else:
+                        survey.record_failure(server_id)
+                for query in done & late.keys():
+                    await self._take(survey, late.pop(query)[0], query)
                 if not done:
                     for query in [q for q, (_, began) in queries.items() if began + limit <= loop.time()]:
-                        query.cancel()
-                        self._failed(survey, queries.pop(query)[0], ServerError("hung"))
+                        server_id, _ = late[query] = queries.pop(query)
+                        self._failed(server_id, ServerError("hung"))
+                        survey.record_failure(server_id)
+                    if survey.finished:
+                        late = {q: e for q, e in late.items() if e[1] + ANSWER_TIMEOUT_S > loop.time()}
         finally:
-            for query in queries:
+            for query in asked:
                 query.cancel()
-            await asyncio.gather(*queries, return_exceptions=True)
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def _ask(self, server_id: str, *, add_lease: bool) -> Mapping[int, Sequence[bytes]]:
         server, index = self._sighting.servers[server_id], self._identity.index
@@ -86,21 +102,21 @@ class Surveyor:
         with suppress(ServerError, StorageRefusalError):  # also where there is no share
             await server.service.add_lease(index, server.lease(index))
 
-    async def _take(self, survey: Survey, server_id: str, query: _Query) -> None:
+    async def _take(self, survey: Survey, server_id: str, query: _Query) -> bool:
+        """Enter an answer into the map; return whether it is one."""
         try:
             answer = query.result()
         except (ServerError, StorageRefusalError) as error:
-            self._failed(survey, server_id, error)
-            return
+            self._failed(server_id, error)
+            return False
         self._sighting.map.record_answer(server_id, answer.keys())
         for number, (head,) in sorted(answer.items()):
             await self._take_share(survey, Place(server_id, number), head)
-        survey.record_answer(server_id)
+        return True
 
-    def _failed(self, survey: Survey, server_id: str, error: Exception) -> None:
+    def _failed(self, server_id: str, error: Exception) -> None:
         self._problems.note(self._sighting.servers[server_id], error)
         self._sighting.map.record_failure(server_id)
-        survey.record_failure(server_id)
 
     async def _take_share(self, survey: Survey, place: Place, head: bytes) -> None:
         copy = await self.verified(place, head)
@@ -151,3 +167,11 @@ class Surveyor:
             self._problems.note(copy.server, error, copy.number)
             return False
         return True
+
+
+def _patience_s(mode: SurveyMode, slowest: float | None) -> float:
+    """Return how long to wait for one server, given how long the slowest took that answered."""
+    if slowest is None:
+        # A reader asks others soon. A writer wants to know what is on the servers it will write to.
+        return min(2 * LEAST_S, ANSWER_TIMEOUT_S) if mode is SurveyMode.READ else ANSWER_TIMEOUT_S
+    return min(max(LEAST_S, FACTOR * slowest), ANSWER_TIMEOUT_S)
