@@ -8,7 +8,7 @@ import base64
 import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import pytest
 
 from holdfast.caps import DirectoryCap, MutableWriteCap
 from holdfast.caps.slots import child_slots
+from holdfast.drive import directory_contents
 from holdfast.drive.directory_node import GridDirectoryNode
+from holdfast.drive.node_making import DirectoryKind
 from holdfast.drive.nodes import Drive
-from holdfast.errors import BadCapabilityError, ConflictError, HoldfastError, UnavailableError
+from holdfast.errors import BadCapabilityError, ConflictError, HoldfastError, InputError, UnavailableError
 from holdfast.formats.directory_entry import BadDirectoryError
 from holdfast.formats.directory_metadata import BadMetadataError
 from holdfast.formats.directory_names import BadChildNameError
@@ -191,6 +193,21 @@ async def test_a_child_that_is_replaced_while_it_is_moved_is_not_lost(clients: C
     assert isinstance(caught.value.__cause__, VersionMismatchError)
     assert (await source.get("x")).get_uri() == "URI:LIT:ca"
     assert (await target.get("y")).get_uri() == "URI:LIT:ba"
+
+
+async def test_who_deletes_what_another_deleted_meanwhile_has_succeeded(clients: Clients) -> None:
+    node = await clients.drive().create_directory("sdmf")
+    await node.set_uri("x", "URI:LIT:ba")
+
+    async def before(what: str) -> None:
+        if what == "write":
+            clients.mend()
+            await directory(clients.drive(), node.get_uri()).delete("x")
+
+    clients.store.before = before
+    await node.delete("x")
+    with pytest.raises(NoSuchChildError):
+        await node.delete("x")
 
 
 # -- interruptions
@@ -422,6 +439,23 @@ async def test_time_stamps_say_when_a_link_was_made_and_changed(clients: Clients
     assert (await node.get_listed("x")).metadata == {"tahoe": {"linkcrtime": 1000.0, "linkmotime": 2000.0}}
 
 
+async def test_a_rename_to_the_same_name_asks_nothing(clients: Clients) -> None:
+    node = await clients.drive().create_directory("sdmf")
+    clients.store.calls.clear()
+
+    assert (await node.move_child_to("caf\u00e9", node, "cafe\u0301")).atomic
+    assert clients.store.calls == []
+
+
+@pytest.mark.parametrize("kind", ["sdmf", "mdmf"])
+async def test_a_new_directory_is_of_the_format_of_its_parent(clients: Clients, kind: DirectoryKind) -> None:
+    node = await clients.drive().create_directory(kind)
+    child = await node.create_empty_directory("x")
+    assert isinstance(child.cap, DirectoryCap)
+    assert isinstance(node.cap, DirectoryCap)
+    assert child.cap.kind == node.cap.kind
+
+
 async def test_writing_again_what_is_there_writes_nothing(clients: Clients) -> None:
     clients.step = 0.0
     node = await clients.drive().create_directory("sdmf")
@@ -510,24 +544,49 @@ async def test_a_directory_of_ten_thousand_children_works(clients: Clients) -> N
     assert time.perf_counter() - began < 20  # seconds; what takes the square of the entries takes far longer
 
 
-async def test_others_go_on_while_a_large_directory_is_unpacked(clients: Clients) -> None:
-    drive = clients.drive()
+async def test_a_large_directory_is_unpacked_and_looked_at_in_a_thread(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive, in_thread = clients.drive(), []
     chk = drive.node(CAPS["chk"])
-    node = await drive.create_directory("mdmf", {f"child {n:05}": NewChild(chk) for n in range(10_000)})
-    steps = 0
 
-    async def count() -> None:
-        nonlocal steps
-        while True:
-            steps += 1
-            await asyncio.sleep(0)
+    async def to_thread(function: Callable[..., Any], *args: Any) -> Any:
+        in_thread.append(function.__name__)
+        return function(*args)
 
-    counting = asyncio.create_task(count())
-    for look in (node.contents.read, node.list):
-        steps = 0
-        await look()
-        assert steps > 20
-    counting.cancel()
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    few = {f"child {n:05}": NewChild(chk) for n in range(100)}
+    await (await drive.create_directory("immutable", few)).list()
+    assert in_thread == []
+    many = few | {f"other {n:05}": NewChild(chk) for n in range(500)}
+    node = await drive.create_directory("mdmf", many)
+    await node.list()
+    assert in_thread == ["unpack_directory", "_look_at"]
+    in_thread.clear()
+    assert len([child async for child in node.iter_children()]) == 600
+    assert in_thread == ["unpack_directory", "_look_at"]
+
+
+async def test_a_directory_does_not_become_too_large_to_be_opened(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drive = clients.drive()
+    child = NewChild(drive.node(CAPS["chk"]))
+    node = await drive.create_directory("sdmf", {"x": child})
+    monkeypatch.setattr(directory_contents, "DIRECTORY_SIZE_MAX", 1000)
+
+    many = {str(number): child for number in range(10)}
+    for change in (
+        node.set_children(many),
+        drive.create_directory("sdmf", many),
+        drive.create_directory("immutable", many),
+    ):
+        with pytest.raises(InputError):
+            await change
+    assert list(await node.list()) == ["x"]
+    monkeypatch.setattr(directory_contents, "DIRECTORY_SIZE_MAX", 100)
+    with pytest.raises(InputError):
+        await node.list()
 
 
 async def test_a_set_of_many_children_is_one_change(clients: Clients) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import tracemalloc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
@@ -279,18 +280,61 @@ async def test_a_large_tree_takes_little_memory(tree: Tree, monkeypatch: pytest.
     assert most[1] < 1.5 * most[0]
 
 
-async def test_listing_ahead_stops_at_a_size(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traversal, "LISTED_SIZE_MAX", 0)
-    root = await tree.make({f"d{number:02}": {"x": 1} for number in range(30)})
-    held = []
+async def deep_tree(tree: Tree) -> GridDirectoryNode:
+    """Make a directory in a directory and so on, each with others beside it."""
+    below: Any = {}
+    for _ in range(12):
+        below = {"0": below, **{str(number): {"file": 1} for number in range(1, 9)}}
+    return await tree.make(below)
 
+
+async def most_held(tree: Tree, root: GridDirectoryNode) -> int:
+    """Return how many directories were listed ahead of their turn at once, by a walk in no hurry."""
+    choose, most = random.Random(0), 0
+
+    async def before(what: str) -> None:
+        tree.reading += 1
+        tree.reading_most = max(tree.reading, tree.reading_most)
+        for _ in range(choose.randrange(60)):
+            await asyncio.sleep(0)
+        tree.reading -= 1
+
+    tree.files.store.before = before
     walk = root.walk()
     async with aclosing(walk.events()) as events:
         async for _ in events:
-            held.append(len(walk._listings))
-            for _ in range(3):
+            most = max(most, len(walk._listings))
+            await asyncio.sleep(0)
+    return most
+
+
+async def test_the_directories_listed_ahead_are_bounded_in_deep_trees(tree: Tree) -> None:
+    root = await deep_tree(tree)
+
+    assert traversal.LISTING_MAX < await most_held(tree, root) <= traversal.LISTED_MAX
+    assert tree.reading_most == traversal.LISTING_MAX
+
+
+async def test_their_size_is_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = await deep_tree(tree)
+    monkeypatch.setattr(traversal, "LISTED_SIZE_MAX", 0)
+
+    # What is held counts when it is there, so that as many may come as were begun before.
+    assert await most_held(tree, root) <= traversal.LISTING_MAX + 1
+
+
+async def test_what_is_below_a_directory_listed_long_ago_is_listed_ahead(tree: Tree) -> None:
+    files = {f"file {number}": number + 1 for number in range(10)}
+    root = await tree.make({**files, "a": {str(number): {} for number in range(8)}})
+    tree.count_readers()
+
+    async with aclosing(root.walk().events()) as events:
+        async for event in events:
+            for _ in range(10):  # long enough for all that was begun to end
                 await asyncio.sleep(0)
-    assert max(held) <= traversal.LISTING_MAX
+            if event.place.path == ("a", "0"):
+                break
+    assert tree.reading_most == 8
 
 
 def test_a_walk_shows_no_capabilities(tree: Tree) -> None:

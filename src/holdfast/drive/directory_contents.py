@@ -67,7 +67,9 @@ class MutableContents:
         def changed(data: bytes, first_attempt: bool) -> bytes:
             nonlocal planned
             planned = plan(unpack_directory(data, self._write_key, immutable=False), first_attempt)
-            return planned.to_bytes()
+            contents = planned.to_bytes()
+            check_size(len(contents))
+            return contents
 
         await self._file.modify(changed)
         assert planned is not None
@@ -84,7 +86,7 @@ class ImmutableContents:
     async def read(self) -> DirectoryTable:
         if isinstance(self._cap, LiteralCap):
             return await _unpacked(self._cap.data, None, immutable=True)
-        _check_size(self._cap.size)
+        check_size(self._cap.size)
         result = await self._files.download(self._cap.to_text(), DataTarget())
         return await _unpacked(result.value, None, immutable=True)
 
@@ -109,12 +111,13 @@ def _look_at(table: DirectoryTable) -> None:
 
 
 async def _unpacked(data: bytes, write_key: bytes | None, *, immutable: bool) -> DirectoryTable:
-    _check_size(len(data))
+    check_size(len(data))
     if len(data) <= UNPACK_HERE_MAX:
         return unpack_directory(data, write_key, immutable)
     return await asyncio.to_thread(unpack_directory, data, write_key, immutable)
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """Raise InputError if a directory of this many bytes is too large to be opened."""
     if size > DIRECTORY_SIZE_MAX:
         raise InputError(f"a directory of more than {DIRECTORY_SIZE_MAX >> 20} MiB is not opened")

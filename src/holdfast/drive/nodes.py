@@ -13,7 +13,12 @@ from weakref import WeakValueDictionary
 from holdfast.caps import DirectoryCap, LiteralCap, MutableReadCap, MutableWriteCap
 from holdfast.caps.slots import ChildFaultError, ChildSlots, NodeCap
 from holdfast.drive.backing import Contents, ImmutableFiles, MutableFiles, MutableFormat
-from holdfast.drive.directory_contents import DirectoryContents, ImmutableContents, MutableContents
+from holdfast.drive.directory_contents import (
+    DirectoryContents,
+    ImmutableContents,
+    MutableContents,
+    check_size,
+)
 from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.file_nodes import ImmutableFileNode, LiteralFileNode, MutableFileNode
 from holdfast.drive.node_making import DirectoryKind, given_child, slots_of
@@ -121,6 +126,7 @@ class Drive:
         Raises:
             ChildFaultError: a child must not be in such a directory.
             BadChildNameError, BadMetadataError: what they say.
+            InputError: they are too many.
         """
         entries = [
             (name, slots_of(child.node), child.metadata or {}) for name, child in (children or {}).items()
@@ -129,9 +135,7 @@ class Drive:
             data = await _packed(entries)
             file_cap = (await self.upload(DataSource(data))).cap
         else:
-            file = await self._mutable.create_with(
-                lambda key: pack_directory(entries, key, immutable=False), format=_FORMATS[kind]
-            )
+            file = await self._mutable.create_with(lambda key: _pack(entries, key), format=_FORMATS[kind])
             file_cap = _write_cap(file.cap)
         assert not isinstance(file_cap, DirectoryCap)
         node = self._known(DirectoryCap(file_cap))
@@ -163,5 +167,11 @@ def _write_cap(cap: object) -> MutableWriteCap:
 
 async def _packed(entries: list[tuple[str, ChildSlots, Metadata]]) -> bytes:
     if len(entries) <= PACK_HERE_MAX:
-        return pack_directory(entries, None, immutable=True)
-    return await asyncio.to_thread(pack_directory, entries, None, True)
+        return _pack(entries, None)
+    return await asyncio.to_thread(_pack, entries, None)
+
+
+def _pack(entries: list[tuple[str, ChildSlots, Metadata]], write_key: bytes | None) -> bytes:
+    contents = pack_directory(entries, write_key, immutable=write_key is None)
+    check_size(len(contents))
+    return contents
