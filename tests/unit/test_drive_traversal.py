@@ -327,11 +327,14 @@ async def test_what_is_below_a_directory_listed_long_ago_is_listed_ahead(tree: T
     files = {f"file {number}": number + 1 for number in range(10)}
     root = await tree.make({**files, "a": {str(number): {} for number in range(8)}})
     tree.count_readers()
+    calls = len(tree.files.store.calls)
 
     async with aclosing(root.walk().events()) as events:
         async for event in events:
             for _ in range(10):  # long enough for all that was begun to end
                 await asyncio.sleep(0)
+            if event.place.path == ("file 9",):
+                assert tree.files.store.calls[calls:] == ["read", "read"]  # of the root, and of a
             if event.place.path == ("a", "0"):
                 break
     assert tree.reading_most == 8
