@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.drive.nodes import Drive
     from holdfast.errors import (
         BadCapabilityError,
         BadFileError,
@@ -39,12 +40,22 @@ if TYPE_CHECKING:
     from holdfast.grid.settings import ClientSettings, EncodingSettings
     from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, StreamSource
     from holdfast.grid.targets import DataTarget, DiscardTarget, FileHandleTarget, FileTarget
+    from holdfast.interfaces.drive import (
+        ChildAlreadyPresentError,
+        NewChild,
+        NoSuchChildError,
+        NotADirectoryNodeError,
+        NotMutableError,
+        UnreadableChildError,
+        VersionMismatchError,
+    )
     from holdfast.node.wiring import connect
 
 __version__ = "0.1.0"
 
 # A name is loaded when it is first used, so that a server does not load the client, nor the command line all.
 _HOMES = {
+    "holdfast.drive.nodes": ("Drive",),
     "holdfast.errors": (
         "BadCapabilityError",
         "BadFileError",
@@ -73,6 +84,15 @@ _HOMES = {
     "holdfast.grid.settings": ("ClientSettings", "EncodingSettings"),
     "holdfast.grid.sources": ("DataSource", "FileHandleSource", "FileNameSource", "StreamSource"),
     "holdfast.grid.targets": ("DataTarget", "DiscardTarget", "FileHandleTarget", "FileTarget"),
+    "holdfast.interfaces.drive": (
+        "ChildAlreadyPresentError",
+        "NewChild",
+        "NoSuchChildError",
+        "NotADirectoryNodeError",
+        "NotMutableError",
+        "UnreadableChildError",
+        "VersionMismatchError",
+    ),
     "holdfast.node.wiring": ("connect",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -82,6 +102,7 @@ __all__ = [
     "BadFileError",
     "CapabilityError",
     "CheckResult",
+    "ChildAlreadyPresentError",
     "ClientSettings",
     "ConfigError",
     "ConflictError",
@@ -90,6 +111,7 @@ __all__ = [
     "DataTarget",
     "DiscardTarget",
     "DownloadResult",
+    "Drive",
     "EncodingSettings",
     "FileHandleSource",
     "FileHandleTarget",
@@ -99,10 +121,14 @@ __all__ = [
     "HoldfastError",
     "InputError",
     "IntegrityError",
+    "NewChild",
     "NoServersError",
     "NoSharesError",
+    "NoSuchChildError",
+    "NotADirectoryNodeError",
     "NotCapableError",
     "NotEnoughSharesError",
+    "NotMutableError",
     "Progress",
     "ProgressCallback",
     "ServerError",
@@ -111,7 +137,9 @@ __all__ = [
     "StreamSource",
     "UnavailableError",
     "UnhappyError",
+    "UnreadableChildError",
     "UploadResult",
+    "VersionMismatchError",
     "WrongCapabilityTypeError",
     "WrongServerKeyError",
     "capability_of",
