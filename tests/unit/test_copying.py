@@ -376,9 +376,8 @@ async def test_a_name_that_no_file_can_have_leads_nowhere(world: World, tmp_path
     to = tmp_path / "to"
     to.mkdir()
     evil = await world.directory(**{name: await world.directory(f=await world.file(b"f"))})
-    source = await world.directory(
-        **{"good": await world.file(b"g"), name: await world.file(b"f"), "d": evil}
-    )
+    children: dict[str, Node] = {"good": await world.file(b"g"), name: await world.file(b"f"), "d": evil}
+    source = await world.directory(**children)
     left_out = LeftOut()
     await to_disk(to, source, left_out)
     assert show(tmp_path) == {"to": {"good": b"g", "d": {}}}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.caps import DirectoryCap, ImmutableReadCap, LiteralCap, MutableWriteCap
+from holdfast.caps.mutable import MutableFormat as CapFormat
 from holdfast.caps.slots import child_slots
 from holdfast.cli.listing import Columns, Line, listing_text
 from holdfast.cli.node_json import node_as_json
@@ -20,6 +21,7 @@ from holdfast.cli.stats import stats_text
 from holdfast.drive.nodes import Drive
 from holdfast.drive.opaque_node import OpaqueNode
 from holdfast.errors import InputError
+from holdfast.formats.mutable_segmentation import MutableFormat
 from holdfast.interfaces.drive import Node, UnreadableEntry
 from holdfast.planning.deep_stats import DeepStats
 from holdfast.testing.memory_grid import memory_grid
@@ -219,9 +221,9 @@ def test_the_capability_of_a_key_is_known_beforehand(tmp_path: Path, name: str) 
     key = KEYS[name]
     text = key["private_key_der"]
     (tmp_path / "key.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
-    for file_format in ("SDMF", "MDMF"):
-        cap = capability_by_key(tmp_path / "key.pem", file_format)  # type: ignore[arg-type]
-        label = "SSK" if file_format == "SDMF" else "MDMF"
+    labels: dict[MutableFormat, CapFormat] = {"SDMF": "SSK", "MDMF": "MDMF"}
+    for file_format, label in labels.items():
+        cap = capability_by_key(tmp_path / "key.pem", file_format)
         assert (
             cap
             == MutableWriteCap(
