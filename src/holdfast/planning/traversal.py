@@ -11,6 +11,7 @@ Source: docs/spec/directories.md, section 9.1.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -43,19 +44,25 @@ class Place:
         verify_cap = None if self.child.cap is None else self.child.cap.verify_cap
         return None if verify_cap is None else verify_cap.to_text()
 
+    @property
+    def mark(self) -> bytes | None:
+        """Sixteen bytes that stand for the verify capability: a tree may have a million of them."""
+        verify_cap = self.verify_cap
+        return None if verify_cap is None else hashlib.sha256(verify_cap.encode("ascii")).digest()[:16]
+
 
 @dataclass(frozen=True, slots=True)
 class TraversalState:
     """Where a traversal is, in plain values. It holds capabilities.
 
     Attributes:
-        seen: verify capabilities of what was met, visited or not.
+        seen: marks (16 bytes) of what was met, visited or not.
         leaves: what to visit before any directory, in order.
         directories: those to visit after that, in order.
         awaited: the directory whose children are needed to go on.
     """
 
-    seen: frozenset[str] = field(repr=False)
+    seen: frozenset[bytes] = field(repr=False)
     leaves: tuple[SavedPlace, ...] = field(repr=False)
     directories: tuple[SavedPlace, ...] = field(repr=False)
     awaited: SavedPlace | None = field(repr=False)
@@ -73,7 +80,8 @@ class Traversal:
         self._leaves: deque[Place] = deque()
         self._directories = [Place((), root)]  # the next one last
         self._awaited: Place | None = None
-        self._seen = {cap for cap in (self._directories[0].verify_cap,) if cap is not None}
+        mark = self._directories[0].mark
+        self._seen = set() if mark is None else {mark}
 
     @property
     def finished(self) -> bool:
@@ -121,11 +129,11 @@ class Traversal:
         found: dict[ChildKind, list[Place]] = {"unknown": [], "file": [], "directory": []}
         for name, child in sorted(children, key=lambda named: named[0]):
             place = Place((*path, name), child)
-            verify_cap = place.verify_cap
-            if verify_cap is not None:
-                if verify_cap in self._seen:
+            mark = place.mark
+            if mark is not None:
+                if mark in self._seen:
                     continue
-                self._seen.add(verify_cap)
+                self._seen.add(mark)
             found[child.kind].append(place)
         self._leaves.extend(found["unknown"] + found["file"])
         self._directories.extend(reversed(found["directory"]))
