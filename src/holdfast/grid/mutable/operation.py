@@ -60,6 +60,8 @@ class Operation:
         self.problems = problems
         self.sighting = Sighting({})
         self._surveyor = Surveyor(identity, self.sighting, problems)
+        # From before the servers are asked: what another process writes after they answered is no news.
+        self._remembered = parts.rollback.get(identity.index)
         self._use_servers()
 
     # -- looking
@@ -71,7 +73,7 @@ class Operation:
             NoServersError: nobody answers.
         """
         self._use_servers()
-        remembered = self._parts.rollback.get(self.identity.index)
+        remembered = self._remembered
         survey = Survey(
             mode,
             list(self.sighting.servers),
@@ -101,13 +103,11 @@ class Operation:
     @property
     def rolled_back(self) -> bool:
         """True if the best version is older than one that was read or written here."""
-        remembered = self._parts.rollback.get(self.identity.index)
-        return judge(remembered, self.sighting.map).verdict is Verdict.ROLLED_BACK
+        return judge(self._remembered, self.sighting.map).verdict is Verdict.ROLLED_BACK
 
     def check_not_rolled_back(self) -> None:
         """Raise RolledBackError if ``rolled_back``."""
-        remembered = self._parts.rollback.get(self.identity.index)
-        best = self.sighting.map.best
+        best, remembered = self.sighting.map.best, self._remembered
         if best is not None and remembered is not None and self.rolled_back:
             raise RolledBackError(
                 f"the servers show version {best.sequence} of the file, but version {remembered.sequence}"

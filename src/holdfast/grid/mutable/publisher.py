@@ -31,9 +31,10 @@ from holdfast.planning.server_map import Place
 TOGETHER_MAX = 1 << 20  # bytes of shares sent to one server in one request
 WRITE_TIMEOUT_S = 30.0
 SENT_BYTES_PER_S_MIN = 64 * 1024  # requests may take longer by their size
-WRITE_LEAST_S = 6.0
+WRITE_LEAST_S = 6.0  # and for a server that is written to before all others
 LOOK_TIMEOUT_S = 3.0
 ROUNDS_MAX = 3
+LEADERS_MAX = 3  # servers tried, each before all others
 
 WritesOf = Callable[[int], Sequence[Write]]
 """Gives the writes of one share."""
@@ -81,7 +82,7 @@ class Publisher:
         Returns: what became of all of it; ``Outcome.check`` raises if it is not published.
         """
         self._attempts = 2 if whole else 1
-        outcome = await self._round(goal, writes_of)
+        outcome = await self._first_round(goal, writes_of, alone=bool(there))
         broken = {place.server for place in outcome.failed}
         for _ in range(ROUNDS_MAX - 1):
             missing = set(range(self._header.shares_total)).difference(outcome.numbers, there)
@@ -90,13 +91,41 @@ class Publisher:
                 break
             more = await self._round(self._goal_for(missing, usable), writes_of)
             broken |= {place.server for place in more.failed}
-            outcome = replace(
-                outcome,
-                placed=outcome.placed | more.placed,
-                failed=outcome.failed | more.failed,
-                surprises=outcome.surprises + more.surprises,
-            )
+            outcome = both(outcome, more)
         return outcome
+
+    async def _first_round(self, goal: Goal, writes_of: WritesOf, *, alone: bool) -> Outcome:
+        """Send the shares of ``goal``, to the first server before all others if somebody else may be writing.
+
+        All writers begin at the same server, so only one of them gets any further, and the others leave the
+        version that was there as it is. If all wrote everywhere at once, many of them could leave so few
+        shares of each version that none could be read.
+
+        ``alone``: nobody else's shares can be in the way.
+        """
+        outcome = Outcome(self._header, frozenset(), frozenset(), ())
+        if alone or not (self._sighting.map.shares or self._sighting.map.bad):
+            return await self._round(goal, writes_of)
+        for server in self._in_order(goal)[:LEADERS_MAX]:
+            leading = Goal(
+                tuple(place for place in goal.writes if place.server == server),
+                tuple(place for place in goal.deletions if place.server == server),
+            )
+            goal = Goal(
+                tuple(place for place in goal.writes if place.server != server),
+                tuple(place for place in goal.deletions if place.server != server),
+            )
+            outcome = both(outcome, await self._round(leading, writes_of, timeout_s=WRITE_LEAST_S))
+            if outcome.surprises:
+                return outcome
+            if outcome.placed:
+                break
+        return both(outcome, await self._round(goal, writes_of))
+
+    def _in_order(self, goal: Goal) -> list[str]:
+        """Return the servers of ``goal`` in the order that all clients have them in."""
+        servers = set(goal.servers())
+        return [server for server in self._sighting.servers if server in servers]
 
     def _goal_for(self, missing: set[int], usable: Sequence[str]) -> Goal:
         """Deal the missing shares out to servers that did not fail."""
@@ -106,7 +135,8 @@ class Publisher:
             return Goal(())
         return Goal(tuple(p for p in goal.writes if p.number in missing and p.server in usable))
 
-    async def _round(self, goal: Goal, writes_of: WritesOf) -> Outcome:
+    async def _round(self, goal: Goal, writes_of: WritesOf, timeout_s: float | None = None) -> Outcome:
+        timeout_s = WRITE_TIMEOUT_S if timeout_s is None else timeout_s
         publication = Publication(self._sighting.map, goal, self._header, self._offsets)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -117,7 +147,7 @@ class Publisher:
         }
         most = max((len(numbers) for _, numbers in requests.values()), default=0) * self._share_size
         allowance_s = most / SENT_BYTES_PER_S_MIN
-        pending, limit = set(requests), began + WRITE_TIMEOUT_S + allowance_s
+        pending, limit = set(requests), began + timeout_s + allowance_s
         try:
             while pending and loop.time() < limit:
                 done, pending = await asyncio.wait(
@@ -268,3 +298,13 @@ class Publisher:
         for number in numbers:
             self._problems.note(self._sighting.servers[server], error, number)
         publication.record_failure(server, numbers)
+
+
+def both(one: Outcome, other: Outcome) -> Outcome:
+    """Return what became of a version that was sent in two parts."""
+    return replace(
+        one,
+        placed=one.placed | other.placed,
+        failed=one.failed | other.failed,
+        surprises=one.surprises + other.surprises,
+    )
