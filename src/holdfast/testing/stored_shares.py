@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.crypto import base32
-from holdfast.formats.containers import IMMUTABLE_HEADER_SIZE, StoredLease, leases, parse_container
+from holdfast.formats.containers import StoredLease, leases, parse_container
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class StoredShare:
         """What a client stored: the file without the server's header and leases."""
         content = self.path.read_bytes()
         container = parse_container(content, len(content))
-        return content[IMMUTABLE_HEADER_SIZE : IMMUTABLE_HEADER_SIZE + container.size]
+        return content[container.data_offset : container.data_offset + container.size]
 
     def leases(self) -> list[StoredLease]:
         """Return the leases in the file, and those that Holdfast keeps beside it."""
@@ -43,10 +43,12 @@ class StoredShare:
 
     def flip(self, offset: int) -> None:
         """Change the byte at ``offset`` of what the client stored."""
+        content = self.path.read_bytes()
+        at = parse_container(content, len(content)).data_offset + offset
         with open(self.path, "r+b") as file:
-            file.seek(IMMUTABLE_HEADER_SIZE + offset)
+            file.seek(at)
             (byte,) = file.read(1)
-            file.seek(IMMUTABLE_HEADER_SIZE + offset)
+            file.seek(at)
             file.write(bytes([byte ^ 0xFF]))
 
     def advice(self) -> list[str]:
