@@ -336,21 +336,6 @@ def test_a_wrong_capability_is_told_apart_by_kind(
     check_refusal(holdfast(command, capability), 7, said)
 
 
-@pytest.mark.parametrize(
-    "capability",
-    [
-        f"URI:DIR2:{KEY}:{HASH}",
-        f"URI:DIR2-CHK:{KEY}:{HASH}:2:5:100",
-        f"URI:SSK:{KEY}:{HASH}",
-        f"URI:MDMF:{KEY}:{HASH}",
-    ],
-)
-def test_check_takes_capabilities_of_immutable_files(
-    holdfast: Callable[..., Outcome], capability: str
-) -> None:
-    check_refusal(holdfast("check", capability), 7, "not of an immutable file")
-
-
 def test_get_takes_no_directory(holdfast: Callable[..., Outcome]) -> None:
     for capability in (f"URI:DIR2:{KEY}:{HASH}", f"URI:DIR2-CHK:{KEY}:{HASH}:2:5:100"):
         check_refusal(holdfast("get", capability), 7, "is a directory")

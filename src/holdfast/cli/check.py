@@ -1,103 +1,154 @@
-"""``holdfast check``: count the shares of a file, or verify every byte of them."""
+"""``holdfast check``: count the shares of a file or directory, verify every byte of them, mend them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
+from holdfast.caps import MutableReadCap, MutableVerifyCap, MutableWriteCap
 from holdfast.cli import event_loop
-from holdfast.cli.exit_codes import ExitCode
-from holdfast.cli.messages import note, plural, print_json, printable
+from holdfast.cli.check_report import (
+    deed,
+    findings,
+    is_missing,
+    repair_as_json,
+    result_as_json,
+    status_of,
+    verdict,
+)
+from holdfast.cli.check_targets import MutableTarget, Target, Wishes, check_wishes, target_of
+from holdfast.cli.drive_places import DrivePlaces, open_drive
+from holdfast.cli.messages import print_json, printable
 from holdfast.cli.options import given_capability, json_option, needed_node, node_option, quiet_option
-from holdfast.cli.problems import note_problems, problems_as_json
+from holdfast.cli.path_arguments import GridPath, parse_grid_path
+from holdfast.cli.problems import note_problems
 from holdfast.cli.progress_bars import progress_bars
 from holdfast.cli.share_picture import PictureRow, share_picture
+from holdfast.errors import BadCapabilityError
+from holdfast.grid.client import Grid
+from holdfast.grid.mutable.repairing import MutableRepairResult
+from holdfast.grid.progress import ProgressCallback
 from holdfast.grid.results import CheckResult
 from holdfast.grid.server_state import ServerState
-from holdfast.node.wiring import connect
+
+
+class Checked(NamedTuple):
+    """What was found, and what was done about it."""
+
+    result: CheckResult  # as it is now
+    repair: MutableRepairResult | None
+    servers: Sequence[ServerState]
 
 
 @click.command()
-@click.argument("cap")
+@click.argument("place", metavar="[CAP|ALIAS:PATH]", default="")
 @click.option("--verify", is_flag=True, help="Read every byte of every share, and prove it.")
+@click.option("--repair", is_flag=True, help="Verify, and make again what is missing or bad.")
+@click.option(
+    "--force", is_flag=True, help="With --repair: keep the version shown, even if that discards others."
+)
+@click.option("--add-lease", is_flag=True, help="Renew the lease of the shares.")
 @node_option
 @quiet_option
 @json_option
-def check(cap: str, verify: bool, node: Path | None, quiet: bool, as_json: bool) -> int:
-    """Say which servers hold which shares of the file of capability CAP ("-": read from standard input).
+def check(
+    place: str,
+    verify: bool,
+    repair: bool,
+    force: bool,
+    add_lease: bool,
+    node: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Say which servers hold which shares of the file or directory of capability CAP ("-": read from standard
+    input), or at ALIAS:PATH.
 
-    A capability that only verifies will do. Exit status 0: healthy; 3: shares are missing, but the file can
-    be read; 4: too few good shares answer.
+    A capability that only verifies will do. --repair and --add-lease are for what can change; --repair takes
+    the capability to write. Exit status 0: healthy; 3: shares are missing or wrong, but the file can be read;
+    4: too few good shares answer.
     """
-    result, servers = event_loop.run(_check(given_capability(cap), needed_node(node), verify, quiet))
-    if as_json:
-        print_json(_as_json(result))
-    else:
-        click.echo(f"{health(result)}: {summary(result)}")
-        if result.shares_total:
-            servers = sorted(servers, key=lambda server: (server.nickname, server.server_id))
-            rows = [
-                PictureRow(s.server_id, printable(s.nickname) or s.server_id[:11], remark(s)) for s in servers
-            ]
-            click.echo(share_picture(result.shares, rows, result.shares_total))
-        if not quiet:
-            note_problems([*result.corrupt, *result.problems])
-    return _exit_code(result)
-
-
-async def _check(
-    cap: str, node: Path, verify: bool, quiet: bool
-) -> tuple[CheckResult, Sequence[ServerState]]:
-    async with connect(node, on_problem=note) as grid:
-        if not verify:
-            return await grid.check(cap), grid.servers
-        with progress_bars(show=not quiet) as progress:
-            return await grid.verify(cap, progress), grid.servers
-
-
-def health(result: CheckResult) -> str:
-    """Return the state of a file in a word or two."""
-    if result.healthy:
-        return "healthy"
-    return "unhealthy, can be read" if result.recoverable else "cannot be read now"
-
-
-def summary(result: CheckResult) -> str:
-    """Return the numbers behind it."""
-    if not result.shares_total:
-        return "the file is inside the capability; no server holds it"
-    total = plural(result.shares_total, "share")
-    known = plural(result.servers_known, "server")
-    text = (
-        f"{len(result.shares)} of {total}, any {result.shares_needed} suffice; "
-        f"happiness {result.happiness}; {result.servers_asked} of {known} answered"
+    if force and not repair:
+        raise click.UsageError("--force is for --repair")
+    wishes = Wishes(verify=verify, repair=repair, force=force, add_lease=add_lease)
+    checked = event_loop.run(
+        _check(parse_grid_path(given_capability(place)), wishes, needed_node(node), quiet)
     )
-    return f"{text}; {plural(len(result.corrupt), 'share')} corrupt" if result.corrupt else text
+    if as_json:
+        value = result_as_json(checked.result)
+        print_json({**value, "repair": repair_as_json(checked.repair)} if repair else value)
+    else:
+        click.echo("\n".join(_lines(checked)))
+        if not quiet:
+            before = checked.repair.before.corrupt if checked.repair else ()
+            note_problems(list(dict.fromkeys([*before, *checked.result.corrupt, *checked.result.problems])))
+    return status_of(checked.result)
 
 
-def remark(server: ServerState) -> str:
+async def _check(place: GridPath, wishes: Wishes, node: Path, quiet: bool) -> Checked:
+    target = None
+    if place.cap is not None and not place.names:
+        target = target_of(place.cap)
+        check_wishes(target, wishes)  # before servers are looked for
+    async with open_drive(node) as opened:
+        if target is None:
+            target = await _target_at(opened.places, place)
+            check_wishes(target, wishes)
+        with progress_bars(show=not quiet) as progress:
+            result, repair = await _carry_out(opened.grid, target, wishes, progress)
+        return Checked(result, repair, opened.grid.servers)
+
+
+async def _target_at(places: DrivePlaces, place: GridPath) -> Target:
+    node = await places.node(place)
+    try:
+        return target_of(node.get_uri() or "")
+    except BadCapabilityError as error:
+        raise BadCapabilityError(f"{place}: {error}") from None
+
+
+async def _carry_out(
+    grid: Grid, target: Target, wishes: Wishes, progress: ProgressCallback
+) -> tuple[CheckResult, MutableRepairResult | None]:
+    if isinstance(target, MutableWriteCap | MutableReadCap | MutableVerifyCap):
+        return await _carry_out_on_mutable(grid, target, wishes, progress)
+    if wishes.verify:
+        return await grid.verify(target.to_text(), progress), None
+    return await grid.check(target.to_text()), None
+
+
+async def _carry_out_on_mutable(
+    grid: Grid, target: MutableTarget, wishes: Wishes, progress: ProgressCallback
+) -> tuple[CheckResult, MutableRepairResult | None]:
+    file = grid.mutable.open(target)
+    if not wishes.repair:
+        return await file.check(wishes.verify, wishes.add_lease, progress), None
+    if wishes.add_lease:  # of what is there, whatever becomes of the repair; what is written gets one anyway
+        await file.check(add_lease=True)
+    repair = await file.repair(wishes.force, progress)
+    return repair.after, repair
+
+
+def _lines(checked: Checked) -> list[str]:
+    result, repair = checked.result, checked.repair
+    lines = []
+    if repair is not None:
+        if repair.attempted:
+            lines += [f"before: {verdict(repair.before)}", *findings(repair.before)]
+        lines.append(deed(repair))
+    lines += [verdict(result), *findings(result)]
+    if result.shares_total and not is_missing(result):
+        servers = sorted(checked.servers, key=lambda server: (server.nickname, server.server_id))
+        rows = [
+            PictureRow(s.server_id, printable(s.nickname) or s.server_id[:11], _remark(s)) for s in servers
+        ]
+        lines.append(share_picture(result.shares, rows, result.shares_total))
+    return lines
+
+
+def _remark(server: ServerState) -> str:
     """Return what the picture says beside a server."""
     return f"down: {printable(server.reason)}" if server.state == "down" else ""
-
-
-def _exit_code(result: CheckResult) -> ExitCode:
-    if result.healthy:
-        return ExitCode.DONE
-    return ExitCode.UNHEALTHY if result.recoverable else ExitCode.UNRECOVERABLE
-
-
-def _as_json(result: CheckResult) -> dict[str, object]:
-    return {
-        "healthy": result.healthy,
-        "recoverable": result.recoverable,
-        "shares": {str(number): list(holders) for number, holders in sorted(result.shares.items())},
-        "shares_needed": result.shares_needed,
-        "shares_total": result.shares_total,
-        "happiness": result.happiness,
-        "corrupt": problems_as_json(result.corrupt),
-        "problems": problems_as_json(result.problems),
-        "servers_asked": result.servers_asked,
-        "servers_known": result.servers_known,
-    }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, str] = {
     "put": "store a file, print its capability",
     "get": "read a file back",
-    "check": "count the shares of a file, or verify every byte of them",
+    "check": "count the shares of a file or directory, verify every byte of them, mend them",
     "create-alias": "make a directory on the grid, and let a name stand for it",
     "add-alias": "let a name stand for a directory on the grid",
     "list-aliases": "the names that stand for directories",

@@ -36,7 +36,7 @@ MEANINGS = {
     ExitCode.DONE: "done; check: healthy",
     ExitCode.DEFECT: "a defect of Holdfast (HOLDFAST_DEBUG=1 shows where)",
     ExitCode.USAGE: "wrong use of the command line",
-    ExitCode.UNHEALTHY: "check: shares are missing, the file can be read",
+    ExitCode.UNHEALTHY: "check: shares are missing or wrong, the file can be read",
     ExitCode.UNRECOVERABLE: "fewer good shares than needed were found; trying later may help",
     ExitCode.INPUT: "a local file or directory cannot be used: missing, a directory, full disk, ...",
     ExitCode.SOURCE_CHANGED: "the file changed while it was read",
