@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from holdfast.cli.copy_sources import FoundSource, GridFile, LeftOut, LocalFile, SourceFile, add_source
-from holdfast.cli.copy_to_disk import DiskTree
+from holdfast.cli.copy_to_disk import DiskTree, uninterrupted
 from holdfast.cli.copy_to_grid import GridTree, stored_copy
 from holdfast.cli.copy_work import AT_ONCE, LARGE, LARGE_AT_ONCE, CopyProgress, in_parallel
 from holdfast.drive.directory_node import GridDirectoryNode
@@ -35,7 +37,8 @@ class World:
     def __init__(self, grid: MemoryGrid) -> None:
         self.grid = grid
         self.mutable = MemoryMutableFiles()
-        self.drive = Drive(grid.grid, self.mutable, clock=lambda: NOW)
+        self.now = NOW
+        self.drive = Drive(grid.grid, self.mutable, clock=lambda: self.now)
 
     async def file(self, data: bytes) -> ImmutableFileNode:
         return await self.drive.upload(DataSource(data))
@@ -143,6 +146,7 @@ async def test_a_copy_made_again_changes_no_directory(world: World, tmp_path: Pa
     write(tmp_path, a=LONG, d__b=LONG)
     root = await to_grid(world, None, str(tmp_path))
     world.mutable.store.calls.clear()
+    world.now += 1
     await to_grid(world, root, str(tmp_path))
     assert "write" not in world.mutable.store.calls
 
@@ -226,9 +230,11 @@ async def test_a_file_of_the_grid_that_cannot_be_read_fails_the_copy(world: Worl
 async def test_two_spellings_of_a_name_are_one_name(world: World, tmp_path: Path) -> None:
     composed, decomposed = "\u00e9", "e\u0301"
     (tmp_path / decomposed).write_bytes(b"1")
-    root = await world.directory(**{composed: await world.file(b"old")})
+    kept = await world.drive.create_mutable_file(b"old")
+    root = await world.directory(**{composed: kept})
     await to_grid(world, root, str(tmp_path))
     assert await world.show(root) == {composed: b"1"}
+    assert await kept.download_to_data() == b"1"
     (tmp_path / composed).write_bytes(b"2")
     with pytest.raises(CopyRefusedError, match="another file of this name"):
         await tree_of(str(tmp_path))
@@ -333,12 +339,15 @@ async def test_files_are_replaced_and_others_stay(world: World, tmp_path: Path) 
 async def test_no_link_below_the_target_is_followed(world: World, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "f").write_bytes(b"untouched")
+    (tmp_path / "outside" / "f").chmod(0o600)
     to = tmp_path / "to"
     to.mkdir()
     (to / "f").symlink_to("../outside/f")
     await to_disk(to, await world.directory(f=await world.file(b"new")))
     assert show(to) == {"f": b"new"}
     assert not (to / "f").is_symlink()
+    (tmp_path / "usual").touch()
+    assert (to / "f").stat().st_mode == (tmp_path / "usual").stat().st_mode
     (to / "d").symlink_to("../outside")
     with pytest.raises(CopyRefusedError, match="to/d is a link, which is not followed"):
         await to_disk(to, await world.directory(d=await world.directory(f=await world.file(b"new"))))
@@ -419,6 +428,22 @@ async def test_cancelled_in_the_middle_no_half_written_file_stays(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert show(tmp_path) == {}
+
+
+async def test_cancelled_while_a_thread_writes_it_is_waited_for() -> None:
+    begun, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.05)
+        done.set()
+
+    task = asyncio.create_task(uninterrupted(work))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()
 
 
 async def test_capabilities_can_be_written_in_place_of_contents(world: World, tmp_path: Path) -> None:
