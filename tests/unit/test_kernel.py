@@ -118,6 +118,38 @@ def test_every_implementation_hashes_alike(tag: bytes, messages: list[bytes]) ->
         assert kernel.hash_many(tag, messages) == expected
 
 
+TAGS = [b"t" * size for size in (0, 29, 60)]  # their netstrings end at different places of a block
+
+
+@pytest.fixture(scope="module")
+def every_length() -> list[tuple[bytes, list[memoryview], list[bytes]]]:
+    """Tags; messages of every length up to three blocks, at every alignment; their hashes."""
+    memory = memoryview(random.Random(6).randbytes(64 + 200))
+    cases = []
+    for tag in TAGS:
+        for start in range(64):
+            messages = [memory[start : start + size] for size in range(200)]
+            cases.append((tag, messages, [tagged_hash(tag, bytes(message)) for message in messages]))
+    return cases
+
+
+def test_messages_of_every_length_at_every_alignment_hash_alike(
+    implementation: str, every_length: list[tuple[bytes, list[memoryview], list[bytes]]]
+) -> None:
+    for tag, messages, expected in every_length:
+        assert kernel.hash_many(tag, messages) == expected
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_messages_that_begin_and_end_at_different_times_hash_alike(implementation: str, count: int) -> None:
+    data = random.Random(7).randbytes(9000)
+    alike, rising = [1000] * count, [64 * i for i in range(count)]
+    uneven = [1, 300, 63, 900] * count
+    for sizes in (alike, rising, rising[::-1], uneven, [9000, *alike], [3000, 3000, *alike]):
+        messages = [data[i : i + size] for i, size in enumerate(sizes)]
+        assert kernel.hash_many(b"tag", messages) == [tagged_hash(b"tag", message) for message in messages]
+
+
 @dataclass(frozen=True)
 class Segment:
     """A segment and its parameters, from a seed."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 native: Any = pytest.importorskip("holdfast.crypto._kernel")
 
+CPUINFO = Path("/proc/cpuinfo")
 KEY = bytes(16)
 MEMORY = bytearray(100)
 ANYTHING = [
@@ -89,6 +91,17 @@ def test_whatever_runs_is_named() -> None:
     assert native.path() in native.paths()
     assert native.paths()[-1] == "portable"
     assert all(native.engines())
+
+
+@pytest.mark.skipif(not CPUINFO.exists(), reason="only Linux tells the features of the processor so")
+def test_the_widest_hash_runs_where_the_processor_can() -> None:
+    flags = (line for line in CPUINFO.read_text().splitlines() if line.startswith("flags"))
+    features = set(next(flags, "").split())
+    wide = {"gfni", "avx512f", "avx512bw", "avx512vl", "sha_ni"} <= features
+    before = native.path()
+    native.force(native.paths()[0])
+    assert (native.engines()[2] == "sha-ni-avx512") == wide
+    native.force(before)
 
 
 @pytest.mark.parametrize(

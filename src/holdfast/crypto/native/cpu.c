@@ -39,6 +39,7 @@ struct cpu_features cpu_features(void)
     cpu.avx2 = avx && bit(b, 5);
     cpu.gfni = bit(c, 8);
     cpu.avx512 = cpu.avx2 && (saved & SAVES_ZMM) == SAVES_ZMM && bit(b, 16) && bit(b, 30); /* F and BW */
+    cpu.avx512vl = cpu.avx512 && bit(b, 31);
     cpu.vaes = bit(c, 9);
     return cpu;
 }

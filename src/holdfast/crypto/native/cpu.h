@@ -18,7 +18,7 @@
 
 struct cpu_features {
     /* x86-64; those that need wide registers are set only if the operating system saves these. */
-    bool ssse3, sse41, aes, sha, avx2, gfni, avx512, vaes;
+    bool ssse3, sse41, aes, sha, avx2, gfni, avx512, avx512vl, vaes;
     /* AArch64 */
     bool neon, arm_aes, arm_sha2;
 };

@@ -25,7 +25,8 @@ void paths_prepare(void)
     const struct aes_engine *aes = cpu.aes ? &aes_aes_ni : &aes_portable;
     const struct sha256_engine *sha256 = cpu.sha ? &sha256_sha_ni : cpu.avx2 ? &sha256_avx2 : &sha256_portable;
     if (cpu.gfni && cpu.avx512)
-        offer("gfni-avx512", &gf256_gfni_avx512, cpu.aes && cpu.vaes ? &aes_vaes_avx512 : aes, sha256);
+        offer("gfni-avx512", &gf256_gfni_avx512, cpu.aes && cpu.vaes ? &aes_vaes_avx512 : aes,
+              cpu.sha && cpu.avx512vl ? &sha256_sha_ni_avx512 : sha256);
     if (cpu.gfni && cpu.avx2)
         offer("gfni-avx2", &gf256_gfni_avx2, aes, sha256);
     if (cpu.avx2)

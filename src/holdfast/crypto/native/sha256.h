@@ -15,9 +15,10 @@ struct sha256_engine {
     void (*one)(uint32_t state[8], const uint8_t *data, size_t blocks);
     /* The states are all different; NULL if lanes is 1. */
     void (*many)(uint32_t *const *states, const uint8_t *const *data, size_t blocks);
+    const struct sha256_engine *narrower; /* of fewer lanes, faster where these do; or NULL */
 };
 
-extern const struct sha256_engine sha256_sha_ni, sha256_avx2, sha256_armv8, sha256_portable;
+extern const struct sha256_engine sha256_sha_ni_avx512, sha256_sha_ni, sha256_avx2, sha256_armv8, sha256_portable;
 
 extern const uint32_t sha256_initial[8];
 extern const uint32_t sha256_constants[64];

@@ -66,6 +66,6 @@ ARM_SHA2 static void two(uint32_t *const *states, const uint8_t *const *data, si
     compress(2, states, data, blocks);
 }
 
-const struct sha256_engine sha256_armv8 = {"armv8", 2, 2, one, two};
+const struct sha256_engine sha256_armv8 = {"armv8", 2, 2, one, two, NULL};
 
 #endif

@@ -98,6 +98,6 @@ AVX2 static void eight(uint32_t *const *states, const uint8_t *const *data, size
         _mm256_storeu_si256((__m256i *)states[i], s[i]);
 }
 
-const struct sha256_engine sha256_avx2 = {"avx2", 8, 3, sha256_portable_one, eight};
+const struct sha256_engine sha256_avx2 = {"avx2", 8, 3, sha256_portable_one, eight, NULL};
 
 #endif

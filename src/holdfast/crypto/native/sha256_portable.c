@@ -68,4 +68,4 @@ void sha256_portable_one(uint32_t state[8], const uint8_t *data, size_t blocks)
         compress(state, data + SHA256_BLOCK * i);
 }
 
-const struct sha256_engine sha256_portable = {"portable", 1, 1, sha256_portable_one, NULL};
+const struct sha256_engine sha256_portable = {"portable", 1, 1, sha256_portable_one, NULL, NULL};

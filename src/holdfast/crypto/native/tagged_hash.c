@@ -123,18 +123,48 @@ static bool lane_advance(struct lane *lane)
     return false;
 }
 
+/* Where one message is much of the whole, the others end long before it in any case, and more lanes only slow it
+ * down. */
+static const struct sha256_engine *engine_for(const struct sha256_engine *engine, const struct hash_task *tasks,
+                                              size_t count)
+{
+    size_t longest = 0, total = 0;
+    for (size_t i = 0; i < count; i++) {
+        longest = tasks[i].size > longest ? tasks[i].size : longest;
+        total += tasks[i].size;
+    }
+    return engine->narrower && total / 3 < longest ? engine->narrower : engine;
+}
+
+static void compress_lanes(const struct sha256_engine *engine, struct lane *const *busy, size_t count, size_t blocks)
+{
+    if (engine->narrower && count <= engine->narrower->lanes)
+        engine = engine->narrower;
+    if (count < engine->lanes_min || !engine->many) {
+        for (size_t i = 0; i < count; i++)
+            engine->one(busy[i]->state, busy[i]->data, blocks);
+        return;
+    }
+    uint32_t *states[SHA256_LANES_MAX], unused[SHA256_LANES_MAX][8] = {{0}};
+    const uint8_t *data[SHA256_LANES_MAX];
+    for (size_t l = 0; l < engine->lanes; l++) {
+        states[l] = l < count ? busy[l]->state : unused[l];
+        data[l] = busy[l < count ? l : 0]->data;
+    }
+    engine->many(states, data, blocks);
+}
+
 void hash_tasks_run(const struct sha256_engine *engine, const struct hash_task *tasks, size_t count)
 {
     struct lane lanes[SHA256_LANES_MAX];
-    uint32_t unused[SHA256_LANES_MAX][8]; /* states of idle lanes */
+    engine = engine_for(engine, tasks, count);
     for (size_t l = 0; l < engine->lanes; l++) {
         lanes[l].task = NULL;
         lanes[l].blocks = 0;
-        memset(unused[l], 0, sizeof unused[l]);
     }
 
     for (;;) {
-        struct lane *busy = NULL;
+        struct lane *busy[SHA256_LANES_MAX];
         size_t busy_count = 0, blocks = SIZE_MAX;
         for (size_t l = 0; l < engine->lanes; l++) {
             struct lane *lane = &lanes[l];
@@ -146,33 +176,17 @@ void hash_tasks_run(const struct sha256_engine *engine, const struct hash_task *
                 count--;
             }
             if (lane->blocks) {
-                busy = lane;
-                busy_count++;
+                busy[busy_count++] = lane;
                 blocks = lane->blocks < blocks ? lane->blocks : blocks;
             }
         }
-        if (!busy)
+        if (!busy_count)
             return;
-
-        uint32_t *states[SHA256_LANES_MAX];
-        const uint8_t *data[SHA256_LANES_MAX];
-        for (size_t l = 0; l < engine->lanes; l++) {
-            states[l] = lanes[l].blocks ? lanes[l].state : unused[l];
-            data[l] = lanes[l].blocks ? lanes[l].data : busy->data;
-            if (busy_count < engine->lanes_min && lanes[l].blocks)
-                engine->one(states[l], data[l], blocks);
+        compress_lanes(engine, busy, busy_count, blocks);
+        for (size_t i = 0; i < busy_count; i++) {
+            busy[i]->data += blocks * SHA256_BLOCK;
+            busy[i]->blocks -= blocks;
         }
-        if (busy_count >= engine->lanes_min) {
-            if (engine->many)
-                engine->many(states, data, blocks);
-            else
-                engine->one(states[0], data[0], blocks);
-        }
-        for (size_t l = 0; l < engine->lanes; l++)
-            if (lanes[l].blocks) {
-                lanes[l].data += blocks * SHA256_BLOCK;
-                lanes[l].blocks -= blocks;
-            }
     }
 }
 
