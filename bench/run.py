@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import directories
 import kernel
 from holdfast_side import measure_holdfast
 from opponent import measure_opponent
@@ -38,6 +39,7 @@ JOBS = {
     "get_small_1": ("read 200 files of 20 KB, one after another", 0.0),
     "get_small_8": ("read 200 files of 20 KB, 8 at a time", 0.0),
     "first_4KiB": ("first 4 KiB of the 1 GB file", 5.0),
+    **directories.JOBS,
 }
 """What each figure is called, and the least ratio that is wanted (0: none was set)."""
 
@@ -145,6 +147,12 @@ def measure(*, quick: bool) -> dict[str, Any]:
             gigabyte=not quick,
             sparse_size=0 if quick else SPARSE_SIZE,
         )
+        print("measuring mutable files and directories ...", file=sys.stderr, flush=True)
+        their_directories, our_directories = directories.measure_directories(
+            Path(directory) / "directories", quick=quick
+        )
+        theirs["figures"] |= their_directories
+        ours["figures"] |= our_directories
         print("measuring the kernel ...", file=sys.stderr, flush=True)
         return {
             "machine": machine(),

@@ -28,6 +28,11 @@ class MutableFiles:
         self._files: WeakValueDictionary[AnyMutableCap, MutableFile] = WeakValueDictionary()
         self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
+    @property
+    def keys_ready(self) -> int:
+        """Return how many files can be made without waiting for a key pair."""
+        return self._parts.keys.ready
+
     def open(self, cap: AnyMutableCap) -> MutableFile:
         """Return the file of a capability. Nothing is asked of the grid."""
         file = self._files.get(cap)
