@@ -286,8 +286,12 @@ def test_a_tree_goes_to_the_grid_and_comes_back(here: str, does: Run, tmp_path: 
 
 
 def test_copies_that_make_no_sense_are_refused_before_anything_is_made(
-    here: str, does: Run, fails: Run, tmp_path: Path
+    here: str, does: Run, fails: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, **{"12:30": b""})
+    refused(fails("cp", "12:30", here), 7, "no alias 12; .*; the local file of that name is ./12:30")
+    (tmp_path / "12:30").unlink()
     write(tmp_path, dir__f=DATA, g=b"g")
     does("put", "-", f"{here}file", stdin=b"old")
     refused(fails("cp", tmp_path / "dir", f"{here}x"), 5, "--recursive")

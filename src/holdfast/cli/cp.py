@@ -36,6 +36,7 @@ from holdfast.errors import InputError
 from holdfast.formats.directory_names import normalised
 from holdfast.grid.progress import ProgressCallback
 from holdfast.interfaces.drive import DirectoryNode
+from holdfast.node.aliases import UnknownAliasError
 from holdfast.planning.copy_plan import (
     CopyRefusedError,
     CopyTarget,
@@ -76,7 +77,14 @@ def cp(
     followed only within the directory that is copied.
     """
     arguments = [parse_copy_path(argument) for argument in sources]
-    what = event_loop.run(_Copy(arguments, parse_copy_path(target), recursive, caps_only, quiet).run(node))
+    copy = _Copy(arguments, parse_copy_path(target), recursive, caps_only, quiet)
+    try:
+        what = event_loop.run(copy.run(node))
+    except UnknownAliasError as error:
+        local = [path for path in (*sources, target) if ":" in path and os.path.lexists(path)]
+        if not local:
+            raise
+        raise UnknownAliasError(f"{error}; the local file of that name is ./{local[0]}") from None
     if not quiet:
         click.echo(f"Success: {what} copied")
 
