@@ -76,9 +76,9 @@ class SignedVersion:
         if sum(memoryview(piece).nbytes for piece in records) != self.offsets.data.size:
             raise ValueError(f"the records of a share have {self.offsets.data.size} bytes")
         return [
-            (0, self._front(number)),
+            (0, self.front(number)),
             *_successive(self.offsets.data.begin, records),
-            (self.offsets.data.end, self._back(number)),
+            (self.offsets.data.end, self.back(number)),
         ]
 
     def writes_of_update(self, number: int, records: Iterable[Write]) -> list[Write]:
@@ -91,9 +91,9 @@ class SignedVersion:
             raise ValueError("an SDMF share is written as a whole")
         begin = self.offsets.data.begin
         changed = [(begin + offset, data) for offset, data in records]
-        return [(0, self._front(number)), *changed, (self.offsets.data.end, self._back(number))]
+        return [(0, self.front(number)), *changed, (self.offsets.data.end, self.back(number))]
 
-    def _front(self, number: int) -> bytes:
+    def front(self, number: int) -> bytes:
         """Return all that comes before the data."""
         header = self.header.signed_prefix + self.offsets.to_bytes(self.header.format)
         chain, keys = self.trees.chain(number), self.keys
@@ -103,7 +103,7 @@ class SignedVersion:
         front = b"".join([header, keys.encrypted_private_key, chain, self.signature, keys.public_key])
         return front.ljust(self.offsets.data.begin, b"\0")
 
-    def _back(self, number: int) -> bytes:
+    def back(self, number: int) -> bytes:
         """Return all that comes after the data."""
         if self.header.format == "SDMF":
             return self.keys.encrypted_private_key

@@ -16,6 +16,8 @@ from holdfast.interfaces.storage import (
     ReadTestWriteResult,
     ServerVersion,
     ShareVectors,
+    StreamedWrite,
+    TestVector,
 )
 from holdfast.interfaces.storage_errors import (
     BadRangeError,
@@ -35,6 +37,7 @@ from holdfast.protocol import storage_messages as messages
 from holdfast.wire.client import ServerConnections
 from holdfast.wire.client_connection import Answer, BrokenAnswerError
 from holdfast.wire.pinning import WrongKeyError
+from holdfast.wire.streamed_body import StreamedBody
 
 T = TypeVar("T")
 
@@ -199,6 +202,28 @@ class HttpStorageServer:
         answer = await self._call("GET", target, (), None)
         return self._decoded(answer, messages.decode_read_test_write_answer).data
 
+    async def write_share(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseSecrets,
+        number: int,
+        tests: Sequence[TestVector],
+        writes: Sequence[StreamedWrite],
+        read_vector: Sequence[tuple[int, int]],
+    ) -> ReadTestWriteResult:
+        """Test and write one share, which is made while it is sent."""
+        spans = [(write.offset, write.length) for write in writes]
+        frame = messages.read_test_write_frame(number, tests, spans, read_vector)
+        answer = await self._call(
+            "POST",
+            calls.read_test_write_path(index),
+            (_secret("write-enabler", write_enabler), *_lease_headers(lease)),
+            _FramedWrites(frame, writes),
+            repeatable=False,
+        )
+        return self._decoded(answer, messages.decode_read_test_write_answer)
+
     async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
         """Hold a stream open until cancelled (seed-map, S-061). Returns or raises when it breaks."""
         header = (extensions.OWNER_HEADER, extensions.owner_value(upload_secret))
@@ -274,7 +299,7 @@ class HttpStorageServer:
         method: str,
         path: str,
         headers: Sequence[tuple[str, str]],
-        pieces: Sequence[Buffer] | None,
+        pieces: Sequence[Buffer] | StreamedBody | None,
         *,
         ok: tuple[int, ...] = (200,),
         silence_s: float = TRANSFER_S,
@@ -316,6 +341,25 @@ class HttpStorageServer:
             return decode(bytes(answer.body))
         except BadRequestError as error:
             raise ServerError(f"the server's answer is malformed: {error}") from None
+
+
+class _FramedWrites:
+    """A request body: data of writes, and what a message has around them."""
+
+    def __init__(self, frame: Sequence[bytes], writes: Sequence[StreamedWrite]) -> None:
+        self._frame = frame
+        self._writes = writes
+
+    @property
+    def length(self) -> int:
+        return sum(map(len, self._frame)) + sum(write.length for write in self._writes)
+
+    async def pieces(self) -> AsyncIterator[Buffer]:
+        for before, write in zip(self._frame, self._writes, strict=False):
+            yield before
+            async for piece in write.pieces():
+                yield piece
+        yield self._frame[-1]
 
 
 def _secret(kind: str, secret: bytes) -> tuple[str, str]:

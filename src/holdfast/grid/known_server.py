@@ -18,7 +18,15 @@ import structlog
 from holdfast.crypto import lease_secrets
 from holdfast.errors import ServerError, WrongServerKeyError
 from holdfast.grid.server_state import ServerState
-from holdfast.interfaces.storage import Allocation, LeaseSecrets, ServerVersion, StorageService
+from holdfast.interfaces.storage import (
+    Allocation,
+    LeaseSecrets,
+    ReadTestWriteResult,
+    ServerVersion,
+    StorageService,
+    StreamedWrite,
+    TestVector,
+)
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.protocol.server_record import ServerRecord
@@ -51,6 +59,19 @@ class ServerClient(StorageService, Protocol):
         Raises:
             TooLargeError: that is more than the server answers at once.
         """
+        ...
+
+    async def write_share(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseSecrets,
+        number: int,
+        tests: Sequence[TestVector],
+        writes: Sequence[StreamedWrite],
+        read_vector: Sequence[tuple[int, int]],
+    ) -> ReadTestWriteResult:
+        """Test and write one share as by ``read_test_write``, without holding its data at once."""
         ...
 
     async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:

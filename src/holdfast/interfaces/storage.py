@@ -9,7 +9,7 @@ Source: docs/spec/storage-protocol.md; docs/spec/seed-map.md, sections D to F.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,6 +73,15 @@ class ShareVectors:
     tests: Sequence[TestVector] = ()
     writes: Sequence[WriteVector] = ()
     new_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedWrite:
+    """A write whose data are made while they are sent, each time they are asked for."""
+
+    offset: int
+    length: int
+    pieces: Callable[[], AsyncIterator[Buffer]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

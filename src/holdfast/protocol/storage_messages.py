@@ -135,6 +135,52 @@ def encode_read_test_write_request(
     )
 
 
+def read_test_write_frame(
+    number: int,
+    tests: Sequence[TestVector],
+    writes: Sequence[tuple[int, int]],
+    read_vector: Sequence[tuple[int, int]],
+) -> list[bytes]:
+    """Return a request that writes one share, without its data: what comes before each, and after the last.
+
+    ``writes``: offset and length of each.
+    """
+    pieces = [
+        _map_head(2),
+        cbor2.dumps("test-write-vectors"),
+        _map_head(1),
+        cbor2.dumps(number),
+        _map_head(3),
+        cbor2.dumps("test"),
+        cbor2.dumps([{"offset": t.offset, "size": t.size, "specimen": t.specimen} for t in tests]),
+        cbor2.dumps("write"),
+        _head(_ARRAY, len(writes)),
+    ]
+    frame = []
+    for offset, length in writes:
+        pieces += [_map_head(2), cbor2.dumps("offset"), cbor2.dumps(offset), cbor2.dumps("data")]
+        pieces.append(_head(_BYTES, length))
+        frame.append(b"".join(pieces))
+        pieces = []
+    pieces += [cbor2.dumps("new-length"), cbor2.dumps(None), cbor2.dumps("read-vector")]
+    pieces.append(cbor2.dumps([{"offset": offset, "size": size} for offset, size in read_vector]))
+    return [*frame, b"".join(pieces)]
+
+
+_BYTES, _ARRAY, _MAP = 2, 4, 5  # major types of CBOR
+
+
+def _head(major: int, count: int) -> bytes:
+    """Return the head of an item of ``count`` bytes, items or pairs, as short as can be."""
+    encoded = bytearray(cbor2.dumps(count))
+    encoded[0] |= major << 5
+    return bytes(encoded)
+
+
+def _map_head(count: int) -> bytes:
+    return _head(_MAP, count)
+
+
 def decode_read_test_write_request(
     data: bytes,
 ) -> tuple[dict[int, ShareVectors], list[tuple[int, int]]]:

@@ -17,6 +17,9 @@ from holdfast.interfaces.storage import (
     ReadTestWriteResult,
     ServerVersion,
     ShareVectors,
+    StreamedWrite,
+    TestVector,
+    WriteVector,
 )
 from holdfast.interfaces.storage_errors import (
     BadRangeError,
@@ -241,6 +244,24 @@ class MemoryStorage:
         for _ in range(self.faults.turns() - 1):
             await asyncio.sleep(0)
         return result
+
+    async def write_share(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseSecrets,
+        number: int,
+        tests: Sequence[TestVector],
+        writes: Sequence[StreamedWrite],
+        read_vector: Sequence[tuple[int, int]],
+    ) -> ReadTestWriteResult:
+        vectors = []
+        for write in writes:
+            data = b"".join([bytes(piece) async for piece in write.pieces()])
+            assert len(data) == write.length
+            vectors.append(WriteVector(write.offset, data))
+        share = {number: ShareVectors(tests, vectors)}
+        return await self.read_test_write(index, write_enabler, lease, share, read_vector)
 
     async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
         await self._enter("list_mutable")

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from holdfast.wire.client_connection import Answer, BrokenAnswerError, Buffer, ClientConnection
 from holdfast.wire.heads import request_head
 from holdfast.wire.pinning import WrongKeyError, check_pin
+from holdfast.wire.streamed_body import StreamedBody
 
 STAGGER_S = 0.25  # between attempts at several addresses of one server
+FRESH_S = 2.0  # since something came over it, a kept connection is as good as a new one
 SENT_BYTES_PER_S_MIN = 16 * 1024  # a request may take this much longer, by its size
 
 
@@ -65,7 +67,7 @@ class ServerConnections:
         method: str,
         target: str,
         headers: Sequence[tuple[str, str]],
-        pieces: Sequence[Buffer] | None,
+        pieces: Sequence[Buffer] | StreamedBody | None,
         *,
         silence_s: float,
         body_max: int,
@@ -76,10 +78,10 @@ class ServerConnections:
         """Send one request and return its answer.
 
         A kept connection may turn out dead. A repeatable request (section 14.4) is then sent once more
-        on a fresh one; for any other a fresh one is made at once.
+        on a fresh one; for any other one is made at once, unless something came over a kept one just now.
 
         Args:
-            pieces: body in pieces, None for no body.
+            pieces: body in pieces, or made while it is sent; None for no body.
             silence_s: seconds without any progress after which the server counts as hung.
             body_max: bytes of body accepted.
             sink: destination of a 206 body.
@@ -87,7 +89,7 @@ class ServerConnections:
         """
         async with nullcontext() if urgent else self._free:
             while True:
-                connection = (self._take_idle() if repeatable else None) or await self._connect()
+                connection = self._take_idle(fresh=not repeatable) or await self._connect()
                 was_used = connection.reused
                 try:
                     return await self._exchange(
@@ -96,7 +98,7 @@ class ServerConnections:
                 except BrokenAnswerError:
                     raise
                 except ConnectionError:
-                    if not was_used:
+                    if not was_used or not repeatable:
                         raise
 
     @property
@@ -123,8 +125,11 @@ class ServerConnections:
         self._all.clear()
         self._idle.clear()
 
-    def _take_idle(self) -> ClientConnection | None:
+    def _take_idle(self, *, fresh: bool) -> ClientConnection | None:
+        """Return the kept connection that was used last; None if there is none, or none ``fresh``."""
         while self._idle:
+            if fresh and self._idle[-1].quiet_s > FRESH_S:
+                return None
             connection = self._idle.pop()
             if connection.usable:
                 return connection
@@ -143,12 +148,12 @@ class ServerConnections:
         method: str,
         target: str,
         headers: Sequence[tuple[str, str]],
-        pieces: Sequence[Buffer] | None,
+        pieces: Sequence[Buffer] | StreamedBody | None,
         silence_s: float,
         body_max: int,
         sink: memoryview | None,
     ) -> Answer:
-        length = None if pieces is None else sum(map(len, pieces))
+        length = _length(pieces)
         head = request_head(method, target, headers, self._addresses[0].host_header, length)
         kept = False
         try:
@@ -230,6 +235,12 @@ class ServerConnections:
             connection.close()
             raise
         return connection
+
+
+def _length(pieces: Sequence[Buffer] | StreamedBody | None) -> int | None:
+    if pieces is None:
+        return None
+    return sum(map(len, pieces)) if isinstance(pieces, Sequence) else pieces.length
 
 
 def _ignore() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from holdfast.wire.heads import HEAD_SIZE_MAX, Head, HeadParser, MalformedHeadError
+from holdfast.wire.streamed_body import StreamedBody
 
 Buffer = bytes | bytearray | memoryview
 HEAD_END = b"\r\n\r\n"
@@ -49,6 +50,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._error: Exception | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._silence_s = 0.0
+        self._sending: asyncio.Task[None] | None = None  # of a streamed body, until it is out
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._last_progress = 0.0
         self.reused = False  # True once an answer has come over this connection
 
@@ -62,7 +66,13 @@ class ClientConnection(asyncio.BufferedProtocol):
             and not self._transport.is_closing()
             and self._error is None
             and self._done is None
+            and self._sending is None
         )
+
+    @property
+    def quiet_s(self) -> float:
+        """Return for how many seconds nothing has come or gone."""
+        return self._loop.time() - self._last_progress
 
     def peer_certificate(self) -> bytes | None:
         """Return the DER form of the certificate the peer presented."""
@@ -74,7 +84,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def send(
         self,
         head: bytes,
-        pieces: Sequence[Buffer],
+        pieces: Sequence[Buffer] | StreamedBody,
         body_max: int,
         sink: memoryview | None,
         silence_s: float,
@@ -84,7 +94,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
         Args:
             head: the request's head.
-            pieces: its body. They must not change until the answer is there.
+            pieces: its body. They must not change until the answer is there. One that is streamed is only
+                made as fast as it can be sent; what it raises, the future raises.
             body_max: bytes of answer body to accept at most.
             sink: where the body of a 206 answer is to go, if it fits.
             silence_s: seconds without progress after which the peer counts as hung.
@@ -100,12 +111,29 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._silence_s = silence_s
         self._last_progress = self._loop.time()
         self._alarm = self._loop.call_later(first_byte_s, self._check_progress)
-        small = sum(map(len, pieces)) <= 16 * 1024
-        if small:
+        if not isinstance(pieces, Sequence):
+            self._transport.write(head)
+            self._sending = self._loop.create_task(self._send_stream(pieces))
+        elif sum(map(len, pieces)) <= 16 * 1024:
             self._transport.write(b"".join((head, *pieces)))
         else:
             self._transport.writelines([head, *pieces])
         return self._done
+
+    async def _send_stream(self, body: StreamedBody) -> None:
+        """Send a body piece by piece, as the peer takes it."""
+        try:
+            async for piece in body.pieces():
+                if self._transport is None:
+                    return
+                self._transport.write(bytes(piece))
+                await self._writable.wait()
+                self._last_progress = self._loop.time()
+        except Exception as error:
+            self._error = self._error or error
+            self._fail(self._error)
+            self.close()
+        self._sending = None
 
     def close(self) -> None:
         """End the connection at once. Nothing is written to a sink any more."""
@@ -123,6 +151,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._stop_sending()
         if self._answer is not None and self._left is None and not self._answer.head.chunked and exc is None:
             self._finish()  # a body that ends with the connection
             return
@@ -136,9 +165,10 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._last_progress = self._loop.time()
+        self._writable.set()
 
     def pause_writing(self) -> None:
-        pass  # a request is small or lies in buffers that are there anyway
+        self._writable.clear()  # only for streams: what else is sent lies in buffers that are there anyway
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._sinking and self._answer is not None and self._sink is not None:
@@ -169,6 +199,10 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self._fail(TimeoutError(f"the server was silent for {self._silence_s:g} s"))
         self.close()
+
+    def _stop_sending(self) -> None:
+        if self._sending is not None and self._sending is not asyncio.current_task(self._loop):
+            self._sending.cancel()
 
     def _quiet(self) -> None:
         if self._alarm is not None:
@@ -264,6 +298,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._error = error
         self._sink = None
         self._sinking = False
+        self._stop_sending()
         if self._done is not None and not self._done.done():
             self._done.set_exception(error)
         self._done = None

@@ -17,8 +17,8 @@ from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import MutableHeader
 from holdfast.grid.mutable.checking import MutableCheckResult, check_result, verify_version
 from holdfast.grid.mutable.file_identity import AnyMutableCap, FileIdentity
-from holdfast.grid.mutable.in_place import NotInPlaceError, update_in_place
-from holdfast.grid.mutable.modification import Attempts, Change, modify, read_all
+from holdfast.grid.mutable.in_place import NotInPlaceError, rewrite, update_in_place
+from holdfast.grid.mutable.modification import Attempts, Change, modify
 from holdfast.grid.mutable.operation import Encoding, Operation, operation
 from holdfast.grid.mutable.parts import MutableParts
 from holdfast.grid.mutable.repairing import (
@@ -222,9 +222,7 @@ class MutableFile:
         try:
             outcome = await update_in_place(op, base, offset, data)
         except NotInPlaceError:
-            whole = spliced(await read_all(op, base), offset, data)
-            plaintext = await open_contents(whole)
-            outcome = await op.publish(plaintext, attempts.encoding, op.next_sequence())
+            outcome = await rewrite(op, base, offset, data)
         attempts.check(outcome)
 
     # -- checking and repairing

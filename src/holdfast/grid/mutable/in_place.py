@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from holdfast.errors import CorruptShareError, IntegrityError, ServerError
+from holdfast.errors import CorruptShareError, IntegrityError, NotEnoughSharesError, ServerError
 from holdfast.formats.mutable_encoding import BlockLeaves, EncodedSegments, encode_segments
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import MDMF_DATA_OFFSET, MutableHeader
 from holdfast.formats.mutable_proof import VersionProof
 from holdfast.formats.mutable_segmentation import SALT_SIZE, MutableSegmentation
 from holdfast.formats.mutable_share import SignedVersion
-from holdfast.grid.mutable.modification import read_range
-from holdfast.grid.mutable.operation import Operation
+from holdfast.grid.mutable.modification import CollisionError, read_range
+from holdfast.grid.mutable.operation import Encoding, Operation
+from holdfast.grid.mutable.patched import PatchedPlaintext
 from holdfast.grid.mutable.share_copy import ShareCopy
 from holdfast.grid.mutable.slot_reads import FETCH_TIMEOUT_S
 from holdfast.interfaces.storage_errors import StorageRefusalError
@@ -52,9 +53,20 @@ async def update_in_place(op: Operation, base: MutableHeader, offset: int, data:
         len(contents), _encode, plan, touched, contents, leaves, keys, op.next_sequence()
     )
     begin = plan.record_offset(touched[0])
-    return await op.send(
-        signed, lambda number: signed.writes_of_update(number, [(begin, encoded.share(number))]), whole=False
+    return await op.send_update(
+        signed, lambda number: signed.writes_of_update(number, [(begin, encoded.share(number))])
     )
+
+
+async def rewrite(op: Operation, base: MutableHeader, offset: int, data: bytes) -> Outcome:
+    """Do the same by writing the file as a whole. Raises CollisionError if ``base`` is there no more."""
+    encoding = Encoding(base.shares_needed, base.shares_total)
+    try:
+        async with op.copied(base) as (old, _):
+            patched = PatchedPlaintext(old, offset, data)
+            return await op.publish(patched, encoding, op.next_sequence())
+    except NotEnoughSharesError as error:
+        raise CollisionError(error) from None
 
 
 def _check_possible(op: Operation, base: MutableHeader) -> None:

@@ -6,7 +6,7 @@ Source: docs/spec/mutable.md, sections 9 to 12.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -18,26 +18,30 @@ from holdfast.errors import (
     NotEnoughSharesError,
     RolledBackError,
 )
-from holdfast.formats.mutable_encoding import encode_version
+from holdfast.formats.mutable_encoding import EncodedSegments, EncodedVersion, VersionTrees, encode_version
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import MutableHeader
 from holdfast.formats.mutable_proof import VersionProof
 from holdfast.formats.mutable_segmentation import SALT_SIZE, MutableSegmentation
-from holdfast.formats.mutable_share import SignedVersion, sign_version
+from holdfast.formats.mutable_share import SignedVersion, Write
 from holdfast.grid.advice import Problems
 from holdfast.grid.downloader import no_servers_message
 from holdfast.grid.mutable.file_identity import FileIdentity
+from holdfast.grid.mutable.large_versions import LargeVersion
 from holdfast.grid.mutable.parts import MutableParts
-from holdfast.grid.mutable.publisher import Publisher, WritesOf
+from holdfast.grid.mutable.publisher import Publisher, StreamOf, WritesOf
 from holdfast.grid.mutable.share_copy import ShareCopy
 from holdfast.grid.mutable.sighting import Sighting
 from holdfast.grid.mutable.surveyor import Surveyor
 from holdfast.grid.mutable.version_reader import VersionReader
-from holdfast.grid.sources import Plaintext
+from holdfast.grid.sources import DataSource, Plaintext, StreamSource, open_source
 from holdfast.planning.publication import Goal, Outcome, next_sequence, plan_goal
 from holdfast.planning.rollback import Verdict, judge, remember
 from holdfast.planning.server_map import Place
 from holdfast.planning.survey import Survey, SurveyMode
+
+STREAMED_FROM = 32 << 20  # bytes of a version and all its shares; a larger one is not held in memory
+SPOOLED_FROM = 8 << 20  # bytes of contents that are copied
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +53,15 @@ class Encoding:
 
     shares_needed: int
     shares_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A version that only lacks its signature: its blocks, or what makes them while they are sent."""
+
+    trees: VersionTrees
+    blocks: EncodedSegments | None
+    stream_of: Callable[[SignedVersion], StreamOf] | None
 
 
 class Operation:
@@ -153,11 +166,23 @@ class Operation:
             self.give_up,
         )
 
-    async def read_with_salts(self, version: MutableHeader) -> tuple[bytes, list[bytes]]:
-        """Return the contents of a version, and the salt of each segment. Raises NotEnoughSharesError."""
+    @asynccontextmanager
+    async def copied(self, version: MutableHeader) -> AsyncIterator[tuple[Plaintext, list[bytes]]]:
+        """Give the contents of a version, and the salt of each segment; a large one lies in a file.
+
+        Raises:
+            NotEnoughSharesError, NoSharesError: it cannot be read any more.
+        """
         reader = self.reader(version)
-        data = b"".join([bytes(piece) async for piece in reader.read(0, version.size)])
-        return data, [reader.salts[segment] for segment in range(version.segmentation.segment_count)]
+        pieces = reader.read(0, version.size)
+        if version.size <= SPOOLED_FROM:
+            plaintext = await open_source(DataSource(b"".join([bytes(piece) async for piece in pieces])))
+        else:
+            plaintext = await open_source(StreamSource(bytes(piece) async for piece in pieces))
+        try:
+            yield plaintext, [reader.salts[i] for i in range(version.segmentation.segment_count)]
+        finally:
+            await plaintext.close()
 
     async def records(self, copy: ShareCopy, proof: VersionProof, segments: range) -> list[memoryview]:
         """Return proven records of one copy; see ``ShareCopy.records``."""
@@ -201,25 +226,58 @@ class Operation:
         plan = MutableSegmentation.plan(
             self.identity.format, plaintext.size, encoding.shares_needed, encoding.shares_total
         )
-        async with self._parts.memory.hold(plan.size + plan.shares_total * plan.data_size):
-            signed, writes_of = await self._parts.workers.run(
-                plan.size, _encode, plaintext, plan, sequence, keys
+        salt = secrets.token_bytes(SALT_SIZE) if plan.format == "SDMF" else b""
+        async with self.encoded(plaintext, plan, [salt] if salt else None) as encoded:
+            signed = await self.in_worker(
+                plan.size, SignedVersion.sign, plan, sequence, salt, encoded.trees, keys
             )
-            return await self.send(signed, writes_of)
+            return await self.send(signed, encoded)
+
+    @asynccontextmanager
+    async def encoded(
+        self, plaintext: Plaintext, plan: MutableSegmentation, salts: list[bytes] | None
+    ) -> AsyncIterator[Encoded]:
+        """Encode a version, in memory unless it is large. ``salts``: None for new ones, in MDMF."""
+        keys, parts = await self.keys(), self._parts
+        size = plan.size + plan.shares_total * plan.data_size
+        if plan.format == "MDMF" and size > STREAMED_FROM:
+            large = LargeVersion(plaintext, plan, keys, parts.workers, parts.memory, salts)
+            yield Encoded(await large.trees(), None, large.stream_of)
+            return
+        async with parts.memory.hold(size):
+            version = await parts.workers.run(plan.size, _encode, plaintext, plan, keys, salts)
+            yield Encoded(version.trees, version.encoded, None)
 
     async def in_worker(self, size: int, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``job`` in a thread if it is long. ``size``: bytes it handles."""
         return await self._parts.workers.run(size, job, *args, **kwargs)
 
-    async def send(
-        self, signed: SignedVersion, writes_of: WritesOf, *, whole: bool = True, only_missing: bool = False
-    ) -> Outcome:
+    async def send(self, signed: SignedVersion, encoded: Encoded, *, only_missing: bool = False) -> Outcome:
         """Store a signed version where the map says.
 
-        Args:
-            whole: the writes make complete shares; if not, they only go to shares that are there, once.
-            only_missing: shares of this version that are there are left alone.
+        ``only_missing``: shares of this version that are there are left alone.
         """
+        blocks, stream_of = encoded.blocks, encoded.stream_of
+
+        def writes_of(number: int) -> Sequence[Write]:
+            return signed.writes_of_new_share(number, [] if blocks is None else [blocks.share(number)])
+
+        stream = None if stream_of is None else stream_of(signed)
+        return await self._send(signed, writes_of, stream, only_missing=only_missing)
+
+    async def send_update(self, signed: SignedVersion, writes_of: WritesOf) -> Outcome:
+        """Store a version by writes to shares that are there; each is asked for once."""
+        return await self._send(signed, writes_of, None, whole=False)
+
+    async def _send(
+        self,
+        signed: SignedVersion,
+        writes_of: WritesOf,
+        stream_of: StreamOf | None,
+        *,
+        whole: bool = True,
+        only_missing: bool = False,
+    ) -> Outcome:
         keys = await self.keys()
         accepting = [server.id for server in self._parts.servers.for_uploads(self.identity.index)]
         goal = plan_goal(self.sighting.map, accepting, signed.header.shares_total)
@@ -227,7 +285,13 @@ class Operation:
         if only_missing:
             goal = Goal(tuple(place for place in goal.writes if place not in there), goal.deletions)
         publisher = Publisher(
-            self.identity.index, keys.write_key, signed, self.sighting, self._surveyor, self.problems
+            self.identity.index,
+            keys.write_key,
+            signed,
+            self.sighting,
+            self._surveyor,
+            self.problems,
+            stream_of,
         )
         numbers = {place.number for place in there}
         outcome = await publisher.publish(goal, accepting if whole else (), writes_of, numbers, whole=whole)
@@ -254,15 +318,12 @@ async def operation(parts: MutableParts, identity: FileIdentity) -> AsyncIterato
 
 
 def _encode(
-    plaintext: Plaintext, plan: MutableSegmentation, sequence: int, keys: FileKeys
-) -> tuple[SignedVersion, WritesOf]:
+    plaintext: Plaintext, plan: MutableSegmentation, keys: FileKeys, salts: list[bytes] | None
+) -> EncodedVersion:
     """Encode a version in memory. For a worker."""
     data = bytearray(plaintext.size)
     plaintext.read_into(0, memoryview(data))
     plaintext.check_unchanged()
-    salts = [
-        secrets.token_bytes(SALT_SIZE) for _ in range(1 if plan.format == "SDMF" else plan.segment_count)
-    ]
-    encoded = encode_version(data, plan, keys.read_key, salts)
-    signed = sign_version(encoded, sequence, keys)
-    return signed, lambda number: signed.writes_of_new_share(number, [encoded.encoded.share(number)])
+    if salts is None:
+        salts = [secrets.token_bytes(SALT_SIZE) for _ in range(plan.segment_count)]
+    return encode_version(data, plan, keys.read_key, salts)

@@ -22,7 +22,7 @@ from holdfast.grid.mutable.sighting import Sighting
 from holdfast.grid.mutable.slot_reads import read_slot
 from holdfast.grid.mutable.surveyor import HEAD_SIZE, Surveyor
 from holdfast.grid.patience import FACTOR
-from holdfast.interfaces.storage import ReadTestWriteResult, ShareVectors, WriteVector
+from holdfast.interfaces.storage import ReadTestWriteResult, ShareVectors, StreamedWrite, WriteVector
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.publication import Goal, Outcome, Publication, plan_goal, unchanged_test
@@ -38,6 +38,8 @@ LEADERS_MAX = 3  # servers tried, each before all others
 
 WritesOf = Callable[[int], Sequence[Write]]
 """Gives the writes of one share."""
+StreamOf = Callable[[int], Sequence[StreamedWrite]]
+"""Gives the writes of one share, which are made while they are sent."""
 
 
 class Publisher:
@@ -51,7 +53,9 @@ class Publisher:
         sighting: Sighting,
         surveyor: Surveyor,
         problems: Problems,
+        stream_of: StreamOf | None = None,
     ) -> None:
+        """``stream_of``: makes each share while it is sent; used instead of the writes of ``publish``."""
         self._index = index
         self._master = write_enabler_master(write_key)
         self._header = signed.header
@@ -62,6 +66,7 @@ class Publisher:
         self._problems = problems
         self._seen = set(sighting.map.versions())
         self._newest = sighting.map.highest_sequence
+        self._stream_of = stream_of
         self._attempts = 2  # at each request
 
     async def publish(
@@ -171,7 +176,7 @@ class Publisher:
     def _batches(self, goal: Goal, server: str) -> list[list[int]]:
         """Return the numbers of each request to a server: all together if they are small."""
         numbers = [*goal.numbers(server), *goal.deleted(server)]
-        step = max(1, TOGETHER_MAX // self._share_size)
+        step = max(1, TOGETHER_MAX // self._share_size) if self._stream_of is None else 1
         return [numbers[i : i + step] for i in range(0, len(numbers), step)]
 
     async def _send(
@@ -181,9 +186,8 @@ class Publisher:
         server = self._sighting.servers[server_id]
         for attempt in range(self._attempts):
             failure: ServerError | None = None
-            vectors = self._vectors(publication.goal, server_id, numbers, writes_of)
             try:
-                answer = await self._request(server, vectors, publication.read_vector)
+                answer = await self._request(server, publication, numbers, writes_of)
             except StorageRefusalError as error:
                 self._fail(publication, server_id, numbers, error)
                 return
@@ -219,11 +223,20 @@ class Publisher:
         return vectors
 
     async def _request(
-        self, server: KnownServer, vectors: dict[int, ShareVectors], read_vector: list[tuple[int, int]]
+        self, server: KnownServer, publication: Publication, numbers: list[int], writes_of: WritesOf
     ) -> ReadTestWriteResult:
+        goal, service, lease = publication.goal, server.service, server.lease(self._index)
         enabler = write_enabler(self._master, server.record.server_seed)
-        return await server.service.read_test_write(
-            self._index, enabler, server.lease(self._index), vectors, read_vector
+        if self._stream_of is None or numbers[0] in goal.deleted(server.id):
+            vectors = self._vectors(goal, server.id, numbers, writes_of)
+            return await service.read_test_write(
+                self._index, enabler, lease, vectors, publication.read_vector
+            )
+        (number,) = numbers
+        test = unchanged_test(self._sighting.map, Place(server.id, number))
+        writes = self._stream_of(number)
+        return await service.write_share(
+            self._index, enabler, lease, number, [test], writes, publication.read_vector
         )
 
     async def _look(self, server: KnownServer) -> ReadTestWriteResult | None:

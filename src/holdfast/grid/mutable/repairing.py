@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.errors import ConflictError, IntegrityError, ServerError
-from holdfast.formats.mutable_encoding import EncodedVersion, encode_version
+from holdfast.formats.mutable_encoding import VersionTrees
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import MutableHeader
 from holdfast.formats.mutable_share import SignedVersion, check_signature
 from holdfast.grid.mutable.checking import MutableCheckResult
 from holdfast.grid.mutable.operation import Encoding, Operation
-from holdfast.grid.sources import DataSource, open_source
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.planning.publication import Outcome
 
@@ -72,31 +71,27 @@ async def make_again(op: Operation, version: MutableHeader) -> bool:
         NotEnoughSharesError: it cannot be read any more.
     """
     keys = await op.keys()
-    data, salts = await op.read_with_salts(version)
-    salts = [version.salt] if version.format == "SDMF" else salts
-    encoded = await op.in_worker(len(data), encode_version, data, version.segmentation, keys.read_key, salts)
-    signed = await _signed(op, version, keys, encoded)
-    if signed is None or encoded.trees.root_hash != version.root_hash:
-        return False
-    outcome = await op.send(
-        signed,
-        lambda number: signed.writes_of_new_share(number, [encoded.encoded.share(number)]),
-        only_missing=True,
-    )
+    async with op.copied(version) as (plaintext, found):
+        salts = [version.salt] if version.format == "SDMF" else found
+        async with op.encoded(plaintext, version.segmentation, salts) as encoded:
+            signed = await _signed(op, version, keys, encoded.trees)
+            if signed is None or encoded.trees.root_hash != version.root_hash:
+                return False
+            outcome = await op.send(signed, encoded, only_missing=True)
     if outcome.surprises:
         outcome.check()
     return True
 
 
 async def _signed(
-    op: Operation, version: MutableHeader, keys: FileKeys, encoded: EncodedVersion
+    op: Operation, version: MutableHeader, keys: FileKeys, trees: VersionTrees
 ) -> SignedVersion | None:
     """Return the version with the signature that one of its shares has."""
     for copy in op.sighting.copies_of(version):
         try:
             (signature,) = await copy.sections(op.identity.index, [copy.offsets.signature])
             check_signature(version, keys.signing_key.verifying_key, signature)
-            return SignedVersion(version, signature, keys, encoded.trees)
+            return SignedVersion(version, signature, keys, trees)
         except (IntegrityError, ServerError, StorageRefusalError) as error:
             op.problems.note(copy.server, error, copy.number)
     return None
@@ -104,7 +99,6 @@ async def _signed(
 
 async def publish_again(op: Operation, version: MutableHeader) -> Outcome:
     """Write the contents of ``version`` as a new one, above all others."""
-    data, _ = await op.read_with_salts(version)
-    plaintext = await open_source(DataSource(bytes(data)))
     encoding = Encoding(version.shares_needed, version.shares_total)
-    return await op.publish(plaintext, encoding, op.next_sequence())
+    async with op.copied(version) as (plaintext, _):
+        return await op.publish(plaintext, encoding, op.next_sequence())
