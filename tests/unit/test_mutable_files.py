@@ -6,7 +6,7 @@ import asyncio
 import gc
 import io
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from holdfast.crypto.rsa_keys import SigningKey
 from holdfast.errors import (
+    CancelledTransferError,
     ConflictError,
     InputError,
     NoServersError,
@@ -29,6 +30,7 @@ from holdfast.grid.progress import Progress
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import FileHandleSource, StreamSource
 from holdfast.grid.targets import DataTarget
+from holdfast.interfaces.types import Buffer
 from holdfast.protocol.storage_extensions import READ_SLOT
 from holdfast.testing.memory_grid import MemoryGrid, memory_grid
 
@@ -175,6 +177,26 @@ async def test_progress_is_told(key: SigningKey) -> None:
         assert (result.value, result.size) == (data, len(data))
         assert len(result.used) == 3
         assert told[-1] == Progress("downloading", len(data), len(data))
+
+
+async def test_the_target_can_cancel(key: SigningKey) -> None:
+    class Cancelling(DataTarget):
+        def register_canceller(self, cb: Callable[[], None]) -> None:
+            self.cancel = cb
+
+        def write(self, data: Buffer) -> None:
+            self.cancel()
+
+        def fail(self, why: BaseException) -> None:
+            self.why = why
+
+    async with memory_grid() as grid:
+        file = await grid.grid.mutable.create(contents(20 * SEGMENT), format="MDMF", key=key)
+        target = Cancelling()
+        with pytest.raises(CancelledTransferError):
+            await file.read_into(target)
+        assert isinstance(target.why, CancelledTransferError)
+        assert len(await file.read()) == 20 * SEGMENT
 
 
 async def test_a_key_serves_one_file(key: SigningKey) -> None:

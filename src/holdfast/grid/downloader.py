@@ -18,6 +18,7 @@ from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_layout import ShareLayout
 from holdfast.grid.advice import Problems
 from holdfast.grid.bucket_reader import RemoteBucketReader
+from holdfast.grid.canceller import Canceller
 from holdfast.grid.decoder import FileDecoder
 from holdfast.grid.file_caps import readable_file_cap
 from holdfast.grid.finder import ShareFinder
@@ -69,7 +70,7 @@ class Downloader:
             raise TypeError(f"{type(target).__name__} is not a target of a download")
         cap = readable_file_cap(uri)
         caller = TargetCaller(target)
-        cancelled = _Canceller()
+        cancelled = Canceller()
         target.register_canceller(cancelled.cancel)
         try:
             with first_error(), cancelled:
@@ -181,39 +182,5 @@ class _Run(Generic[T]):
     """Whom one download serves."""
 
     target: TargetCaller[T]
-    canceller: _Canceller
+    canceller: Canceller
     progress: ProgressCallback
-
-
-class _Canceller:
-    """Lets a target cancel the task that runs the download, from any thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._running = False
-        self._cancelled = False
-        self.asked = False
-
-    def cancel(self) -> None:
-        self.asked = True
-        self._loop.call_soon_threadsafe(self._cancel_task)
-
-    def _cancel_task(self) -> None:
-        if self._running and self._task is not None:
-            self._cancelled = True
-            self._task.cancel()
-
-    def check(self) -> None:
-        """Raise CancelledTransferError once the target has cancelled."""
-        if self.asked:
-            raise CancelledTransferError("the target cancelled the download")
-
-    def __enter__(self) -> None:
-        self.check()
-        self._running = True
-
-    def __exit__(self, *_: object) -> None:
-        self._running = False
-        if self._cancelled and self._task is not None:
-            self._task.uncancel()

@@ -6,15 +6,15 @@ Source: docs/spec/mutable.md, sections 11 to 16.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
 from holdfast.caps import MutableReadCap, MutableVerifyCap, MutableWriteCap
-from holdfast.errors import InputError, NotCapableError, NotEnoughSharesError
+from holdfast.errors import CancelledTransferError, InputError, NotCapableError, NotEnoughSharesError
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import MutableHeader
+from holdfast.grid.canceller import Canceller
 from holdfast.grid.mutable.checking import MutableCheckResult, check_result, verify_version
 from holdfast.grid.mutable.file_identity import AnyMutableCap, FileIdentity
 from holdfast.grid.mutable.in_place import NotInPlaceError, rewrite, update_in_place
@@ -92,14 +92,24 @@ class MutableFile:
         size: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> DownloadResult[T]:
-        """Write that range to ``target``, proven and of one version. Raises as ``read``."""
-        caller = TargetCaller(target)
-        target.register_canceller(_canceller())
+        """Write that range to ``target``, proven and of one version.
+
+        Raises:
+            CancelledTransferError: the target cancelled.
+            Others as ``read``.
+        """
+        caller, cancelled = TargetCaller(target), Canceller()
+        target.register_canceller(cancelled.cancel)
         try:
             if self._identity.read_key is None:
                 raise NotCapableError("a verify capability does not allow reading the file")
-            async with self._turns, operation(self._parts, self._identity) as op:
-                return await self._read(op, caller, offset, size, progress or ignore_progress)
+            with cancelled:
+                async with self._turns, operation(self._parts, self._identity) as op:
+                    return await self._read(op, caller, offset, size, progress or ignore_progress)
+        except asyncio.CancelledError as error:
+            why = CancelledTransferError("the target cancelled the download") if cancelled.asked else error
+            await caller.fail(why)
+            raise why from None
         except BaseException as error:
             await caller.fail(error)
             raise
@@ -332,8 +342,3 @@ async def open_contents(data: Contents) -> Plaintext:
     if isinstance(data, bytes | bytearray | memoryview):
         return await open_source(DataSource(bytes(data)))
     return await open_source(data)
-
-
-def _canceller() -> Callable[[], None]:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    return lambda: None if task is None else (loop.call_soon_threadsafe(task.cancel), None)[1]
