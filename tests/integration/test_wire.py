@@ -328,6 +328,43 @@ async def test_a_dead_kept_connection_is_replaced_without_anybody_noticing(peer:
         client.close()
 
 
+async def test_what_must_not_be_repeated_goes_over_a_kept_connection_that_was_used_just_now(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(echo, "127.0.0.1", 0, peer.context()) as server:
+        client = connections(server, peer.pin)
+
+        async def post() -> None:
+            await client.request("POST", "/", [], [b""], silence_s=5, body_max=100, repeatable=False)
+
+        await get(client, "/")
+        await post()
+        assert client.idle == 1
+        monkeypatch.setattr("holdfast.wire.client.FRESH_S", 0.0)
+        await post()
+        assert client.idle == 2  # another one was made
+        client.close()
+
+
+async def test_what_must_not_be_repeated_is_sent_once(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    async def end(request: Request) -> Response:
+        seen.append(request.path)
+        if request.path == "/last":
+            for connection in list(server.connections):
+                connection.drop()
+        return Response(200, (), b"")
+
+    async with serve(end, "127.0.0.1", 0, peer.context()) as server:
+        client = connections(server, peer.pin)
+        await get(client, "/first")
+        with pytest.raises(ConnectionError):
+            await client.request("POST", "/last", [], [b""], silence_s=5, body_max=100, repeatable=False)
+        assert seen == ["/first", "/last"]
+        client.close()
+
+
 async def test_the_second_address_of_a_server_is_tried(peer: Peer) -> None:
     async with serve(echo, "127.0.0.1", 0, peer.context()) as server:
         addresses = [Address("127.0.0.1", 1), Address("127.0.0.1", server.port)]
