@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from holdfast.crypto.rsa_keys import SigningKey
 from holdfast.errors import (
+    BadCapabilityError,
     CancelledTransferError,
     ConflictError,
     InputError,
@@ -172,7 +173,9 @@ async def test_progress_is_told(key: SigningKey) -> None:
     async with memory_grid() as grid:
         told: list[Progress] = []
         data = contents(3 * SEGMENT)
-        file = await grid.grid.mutable.create(data, format="MDMF", key=key)
+        file = await grid.grid.mutable.create(data, format="MDMF", key=key, progress=told.append)
+        assert [p.done for p in told] == [len(data) * (i + 1) // 10 for i in range(10)]
+        assert told[-1] == Progress("uploading", len(data), len(data))
         result = await file.read_into(DataTarget(), progress=told.append)
         assert (result.value, result.size) == (data, len(data))
         assert len(result.used) == 3
@@ -197,6 +200,30 @@ async def test_the_target_can_cancel(key: SigningKey) -> None:
             await file.read_into(target)
         assert isinstance(target.why, CancelledTransferError)
         assert len(await file.read()) == 20 * SEGMENT
+
+
+@pytest.mark.seed("S-189")
+async def test_a_version_is_written_only_as_the_next_one(key: SigningKey) -> None:
+    async with memory_grid() as grid, grid.another_client() as other:
+        file = await grid.grid.mutable.create(b"first", key=key)
+        write, read = file.cap.to_text(), file.cap.read_only.to_text()
+        upload = grid.grid.mutable.upload_ssk
+        assert await upload(write, 2, b"second") == read
+        before = shares(grid)
+        for stale in (1, 2, 4):
+            with pytest.raises(UncoordinatedWriteError, match="version 2") as error:
+                await upload(write, stale, b"never")
+            assert error.value.sequence_found == 2
+        assert shares(grid) == before
+        with pytest.raises(NotCapableError):
+            await upload(read, 3, b"never")
+        with pytest.raises(BadCapabilityError):
+            await upload("URI:LIT:", 3, b"never")
+        assert await upload(write, None, b"third") == read
+        racing = [uploader(write, 4, b"racing") for uploader in (upload, other.mutable.upload_ssk)]
+        ends = await asyncio.gather(*racing, return_exceptions=True)
+        assert any(isinstance(end, UncoordinatedWriteError) for end in ends)
+        assert await file.read() == b"racing"
 
 
 async def test_a_key_serves_one_file(key: SigningKey) -> None:

@@ -18,6 +18,7 @@ from holdfast.formats.mutable_segmentation import MutableFormat, MutableSegmenta
 from holdfast.grid.mutable import operation
 from holdfast.grid.mutable.keys import new_signing_key
 from holdfast.grid.mutable.patched import PatchedPlaintext
+from holdfast.grid.progress import Progress
 from holdfast.grid.sources import DataSource, StreamSource, open_source
 from holdfast.interfaces import storage
 from holdfast.interfaces.storage import ShareVectors, WriteVector
@@ -98,11 +99,15 @@ async def test_a_patched_plaintext(old: bytes, at: int, data: bytes, begin: int)
 @pytest.mark.parametrize("size", [0, 1, SEGMENT, 9 * SEGMENT + 5])
 async def test_a_large_file_is_made_read_changed_and_repaired(key: SigningKey, size: int) -> None:
     async with memory_grid(memory_max=4 << 20) as grid:
+        told: list[Progress] = []
 
         async def pieces() -> AsyncIterator[bytes]:
             yield contents(size)
 
-        file = await grid.grid.mutable.create(StreamSource(pieces()), format="MDMF", key=key)
+        file = await grid.grid.mutable.create(
+            StreamSource(pieces()), format="MDMF", key=key, progress=told.append
+        )
+        assert not size or told[-1] == Progress("uploading", size, size)
         expected = contents(size)
         assert await file.read() == expected
         stores = [store.slots.shares for store in grid.stores.values()]

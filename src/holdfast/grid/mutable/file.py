@@ -160,8 +160,11 @@ class MutableFile:
         *,
         encoding: EncodingSettings | None = None,
         progress: ProgressCallback | None = None,
+        new_version: int | None = None,
     ) -> None:
         """Replace the contents. The file keeps its encoding unless another one is given.
+
+        ``new_version``: write only if this is the next sequence number after the newest that can be read.
 
         Raises:
             NotCapableError: the capability does not allow writing.
@@ -177,7 +180,8 @@ class MutableFile:
                 if best is not None:
                     self._encoding = Encoding(best.shares_needed, best.shares_total)
                 chosen = self._encoding if encoding is None else encoding_of(encoding)
-                outcome = await op.publish(plaintext, chosen, op.next_sequence())
+                op.progress = progress or ignore_progress
+                outcome = await op.publish(plaintext, chosen, op.next_sequence(new_version))
                 outcome.check()
                 self._encoding = chosen
         finally:
@@ -315,6 +319,7 @@ class MutableFile:
         if encoding is not None:
             self._encoding = encoding_of(encoding)
         async with self._turns, operation(self._parts, self._identity) as op:
+            op.progress = progress or ignore_progress
             (await op.publish(plaintext, self._encoding, 1)).check()
 
     def _check_writeable(self) -> None:

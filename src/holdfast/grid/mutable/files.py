@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
-from holdfast.caps import MutableWriteCap
+from holdfast.caps import MutableReadCap, MutableVerifyCap, MutableWriteCap, parse_cap
 from holdfast.crypto.rsa_keys import SigningKey
+from holdfast.errors import BadCapabilityError
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_segmentation import MutableFormat
 from holdfast.grid.mutable.file import Contents, MutableFile, open_contents
@@ -73,6 +74,24 @@ class MutableFiles:
         """Make a file whose contents depend on its write key, 16 bytes, which ``make`` is given."""
         keys = FileKeys.new(key or await self._parts.keys.take())
         return await self._create(keys, make(keys.write_key), format, encoding, None)
+
+    async def upload_ssk(self, write_capability: str, new_version: int | None, data: Contents) -> str:
+        """Publish ``data`` as version ``new_version`` of a file; return its capability to read.
+
+        Args:
+            new_version: one more than that of the newest version; None: whatever that is.
+
+        Raises:
+            BadCapabilityError: this is no capability of a mutable file.
+            NotCapableError: it does not allow writing.
+            UncoordinatedWriteError: another version is the newest. Nothing was written.
+            Others as ``MutableFile.overwrite``.
+        """
+        cap = parse_cap(write_capability.strip())
+        if not isinstance(cap, MutableWriteCap | MutableReadCap | MutableVerifyCap):
+            raise BadCapabilityError("this is not a capability of a mutable file")
+        await self.open(cap).overwrite(data, new_version=new_version)
+        return cap.read_only.to_text()
 
     async def _create(
         self,

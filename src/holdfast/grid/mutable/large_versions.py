@@ -7,7 +7,7 @@ Source: docs/spec/mutable.md, sections 3 and 12.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from holdfast.formats.mutable_encoding import BlockLeaves, EncodedSegments, VersionTrees, encode_segments
 from holdfast.formats.mutable_keys import FileKeys
@@ -58,26 +58,30 @@ class LargeVersion:
         self._plaintext.check_unchanged()
         return await self._workers.run(self._plan.size, leaves.trees)
 
-    def stream_of(self, signed: SignedVersion) -> StreamOf:
-        """Return what gives the writes of a share; its records are made as they are sent."""
+    def stream_of(self, signed: SignedVersion, passed: Callable[[int], None]) -> StreamOf:
+        """Return what gives the writes of a share; its records are made as they are sent.
+
+        ``passed`` is told of their bytes.
+        """
         data = signed.offsets.data
 
         def writes(number: int) -> list[StreamedWrite]:
             front, back = signed.front(number), signed.back(number)
             return [
                 StreamedWrite(0, len(front), lambda: _whole(front)),
-                StreamedWrite(data.begin, data.size, lambda: self._records(number)),
+                StreamedWrite(data.begin, data.size, lambda: self._records(number, passed)),
                 StreamedWrite(data.end, len(back), lambda: _whole(back)),
             ]
 
         return writes
 
-    async def _records(self, number: int) -> AsyncIterator[Buffer]:
+    async def _records(self, number: int, passed: Callable[[int], None]) -> AsyncIterator[Buffer]:
         for segments in self._batches():
             size = self._plan.segment_size * len(segments)
             async with self._memory.hold(3 * size):
                 records = await self._workers.run(size, self._records_of, number, segments)
             yield records
+            passed(len(records))
 
     def _batches(self) -> list[range]:
         count = self._plan.segment_count

@@ -34,6 +34,7 @@ from holdfast.grid.mutable.share_copy import ShareCopy
 from holdfast.grid.mutable.sighting import Sighting
 from holdfast.grid.mutable.surveyor import Surveyor
 from holdfast.grid.mutable.version_reader import VersionReader
+from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.sources import DataSource, Plaintext, StreamSource, open_source
 from holdfast.planning.publication import Goal, Outcome, next_sequence, plan_goal
 from holdfast.planning.rollback import Verdict, judge, remember
@@ -61,7 +62,7 @@ class Encoded:
 
     trees: VersionTrees
     blocks: EncodedSegments | None
-    stream_of: Callable[[SignedVersion], StreamOf] | None
+    stream_of: Callable[[SignedVersion, Callable[[int], None]], StreamOf] | None
 
 
 class Operation:
@@ -71,6 +72,7 @@ class Operation:
         self._parts = parts
         self.identity = identity
         self.problems = problems
+        self.progress: ProgressCallback = ignore_progress  # of what is published
         self.sighting = Sighting({})
         self._surveyor = Surveyor(identity, self.sighting, problems)
         # From before the servers are asked: what another process writes after they answered is no news.
@@ -215,8 +217,15 @@ class Operation:
             raise self._unreadable()
         return self.identity.keys
 
-    def next_sequence(self) -> int:
-        """Return a number above all that were seen or are remembered."""
+    def next_sequence(self, wanted: int | None = None) -> int:
+        """Return a number above all that were seen or are remembered.
+
+        Raises:
+            UncoordinatedWriteError: the number ``wanted`` is not the next one.
+        """
+        if wanted is not None:
+            self.check_not_rolled_back()
+            return next_sequence(self.sighting.map, wanted)
         remembered = self._parts.rollback.get(self.identity.index)
         return max(next_sequence(self.sighting.map), 1 + (0 if remembered is None else remembered.sequence))
 
@@ -262,8 +271,20 @@ class Operation:
         def writes_of(number: int) -> Sequence[Write]:
             return signed.writes_of_new_share(number, [] if blocks is None else [blocks.share(number)])
 
-        stream = None if stream_of is None else stream_of(signed)
+        stream = None if stream_of is None else stream_of(signed, self._passed(signed))
         return await self._send(signed, writes_of, stream, only_missing=only_missing)
+
+    def _passed(self, signed: SignedVersion) -> Callable[[int], None]:
+        """Return what is told of bytes of share data that were sent, and tells of progress."""
+        size, done = signed.header.size, 0
+        total = max(1, signed.header.shares_total * signed.offsets.data.size)
+
+        def passed(count: int) -> None:
+            nonlocal done
+            done = min(done + count, total)
+            self.progress(Progress("uploading", size * done // total, size))
+
+        return passed
 
     async def send_update(self, signed: SignedVersion, writes_of: WritesOf) -> Outcome:
         """Store a version by writes to shares that are there; each is asked for once."""
@@ -292,6 +313,7 @@ class Operation:
             self._surveyor,
             self.problems,
             stream_of,
+            self._passed(signed) if stream_of is None else None,
         )
         numbers = {place.number for place in there}
         outcome = await publisher.publish(goal, accepting if whole else (), writes_of, numbers, whole=whole)

@@ -54,8 +54,13 @@ class Publisher:
         surveyor: Surveyor,
         problems: Problems,
         stream_of: StreamOf | None = None,
+        passed: Callable[[int], None] | None = None,
     ) -> None:
-        """``stream_of``: makes each share while it is sent; used instead of the writes of ``publish``."""
+        """
+        Args:
+            stream_of: makes each share while it is sent; used instead of the writes of ``publish``.
+            passed: told of bytes of share data that are stored.
+        """
         self._index = index
         self._master = write_enabler_master(write_key)
         self._header = signed.header
@@ -67,6 +72,7 @@ class Publisher:
         self._seen = set(sighting.map.versions())
         self._newest = sighting.map.highest_sequence
         self._stream_of = stream_of
+        self._passed = passed
         self._attempts = 2  # at each request
 
     async def publish(
@@ -200,6 +206,8 @@ class Publisher:
                 answer = answer_found
             others = await self._changed_by_others(publication, server_id, numbers, answer)
             if self._is_done(numbers, answer) or others:
+                if self._passed is not None:
+                    self._passed(len(numbers) * self._offsets.data.size)
                 publication.record_answer(server_id, numbers, self._without_faults(answer, numbers, others))
                 return
             if others is None or attempt + 1 == self._attempts:
