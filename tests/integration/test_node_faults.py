@@ -22,7 +22,7 @@ from holdfast.node.running import process_of, running_node
 from holdfast.testing.node_processes import NodeProcess, NodeProcesses, Status, server_of, state_of
 from holdfast.testing.tcp_proxy import TcpProxy
 
-STOP_S = 5.0
+STOP_S = 8.0  # five on a machine that does nothing else
 ONE_OF_THREE = EncodingSettings(shares_needed=1, happiness=1, shares_total=3)
 TWO_OF_FOUR = EncodingSettings(shares_needed=2, happiness=3, shares_total=4)
 SIZE = 20_000_000

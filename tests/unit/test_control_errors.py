@@ -16,6 +16,9 @@ SPECIAL = {
         "oh", servers=1, happiness=2, shares_needed=3, happiness_wanted=4
     ),
     errors.NotEnoughSharesError: errors.NotEnoughSharesError("oh", found=1, needed=3),
+    errors.NotEnoughServersError: errors.NotEnoughServersError("oh", placed=1, needed=3),
+    errors.RolledBackError: errors.RolledBackError("oh", sequence_found=4, sequence_remembered=5),
+    errors.UncoordinatedWriteError: errors.UncoordinatedWriteError("oh", sequence_found=6),
     errors.NoSharesError: errors.NoSharesError("oh", found=0, needed=3),
 }
 KINDS = sorted(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from holdfast.crypto import base32
 from holdfast.node import logs
+from holdfast.node.config import LogConfig
 from holdfast.node.redaction import hide_secret_fields, redacted
 
 KEY = base32.encode(bytes(range(16)))
@@ -102,7 +103,7 @@ def test_fields_that_are_called_secrets_and_raw_bytes_are_hidden() -> None:
 def log_file(tmp_path: Path):  # type: ignore[no-untyped-def]
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    logs.log_to_directory(tmp_path)
+    logs.log_to_directory(tmp_path, LogConfig())
     yield tmp_path / "logs/node.log"
     for handler in root.handlers:
         handler.close()
@@ -150,5 +151,5 @@ def test_the_log_is_private_and_bounded(log_file: Path, monkeypatch: pytest.Monk
     for number in range(200):
         logging.getLogger("holdfast.test").info("line %d of many", number)
     files = sorted(log_file.parent.iterdir())
-    assert len(files) == 1 + logs.LOG_FILES_KEPT
+    assert len(files) == 1 + LogConfig().files_kept
     assert all(path.stat().st_size <= 2000 and path.stat().st_mode & 0o077 == 0 for path in files)

@@ -9,10 +9,11 @@ Source: docs/spec/control-and-introducer.md, section 2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from holdfast import errors
-from holdfast.errors import HoldfastError, InputError, NotEnoughSharesError, UnhappyError
+from holdfast.errors import HoldfastError, InputError
 
 
 class BadRequestError(InputError):
@@ -79,6 +80,14 @@ _CODES: dict[type[HoldfastError], str] = {
 }
 _CLASSES = {code: kind for kind, code in _CODES.items()}
 
+_NUMBERS: dict[type[HoldfastError], tuple[str, ...]] = {
+    errors.UnhappyError: ("servers", "happiness", "shares_needed", "happiness_wanted"),
+    errors.NotEnoughSharesError: ("found", "needed"),
+    errors.NotEnoughServersError: ("placed", "needed"),
+    errors.RolledBackError: ("sequence_found", "sequence_remembered"),
+    errors.UncoordinatedWriteError: ("sequence_found",),
+}
+
 # The first class that fits counts.
 _STATUSES: tuple[tuple[type[HoldfastError], int], ...] = (
     (TooLargeError, 413),
@@ -108,15 +117,9 @@ def status_of(error: HoldfastError) -> int:
 def error_as_json(error: HoldfastError) -> dict[str, object]:
     """Return what tells the other side of ``error``."""
     value: dict[str, object] = {"error": _code_of(type(error)), "message": str(error)}
-    if isinstance(error, UnhappyError):
-        value["detail"] = {
-            "servers": error.servers,
-            "happiness": error.happiness,
-            "shares_needed": error.shares_needed,
-            "happiness_wanted": error.happiness_wanted,
-        }
-    elif isinstance(error, NotEnoughSharesError):
-        value["detail"] = {"found": error.found, "needed": error.needed}
+    names = _numbers_of(type(error))
+    if names:
+        value["detail"] = {name: getattr(error, name) for name in names}
     return value
 
 
@@ -128,13 +131,15 @@ def error_from_json(value: Any, status: int = 500) -> HoldfastError:
     if kind is None:
         kind = InputError if 400 <= status < 500 else errors.UnavailableError
     detail = value.get("detail")
-    numbers = {str(key): _number(n) for key, n in detail.items()} if isinstance(detail, dict) else {}
-    if issubclass(kind, UnhappyError):
-        names = ("servers", "happiness", "shares_needed", "happiness_wanted")
-        return UnhappyError(message, **{name: numbers.get(name, 0) for name in names})
-    if issubclass(kind, NotEnoughSharesError):
-        return kind(message, found=numbers.get("found", 0), needed=numbers.get("needed", 0))
-    return kind(message)
+    numbers = detail if isinstance(detail, dict) else {}
+    # Every error with numbers takes them by name.
+    make: Callable[..., HoldfastError] = kind
+    return make(message, **{name: _number(numbers.get(name)) for name in _numbers_of(kind)})
+
+
+def _numbers_of(kind: type[HoldfastError]) -> tuple[str, ...]:
+    """Return the names of the numbers that errors of a class hold."""
+    return next((names for base, names in _NUMBERS.items() if issubclass(kind, base)), ())
 
 
 def _code_of(kind: type[HoldfastError]) -> str:
