@@ -160,7 +160,7 @@ async def repeated_here(times: int, job: Callable[[int], Awaitable[object]]) -> 
 
 
 async def all_keys_ready(grid: Any) -> None:
-    """Wait until no more key pairs are made."""
+    """Wait until no more key pairs are made: each job is measured without what another one left to do."""
     while grid.mutable.keys_ready < KEYS_READY:
         await asyncio.sleep(0.1)
 
@@ -181,10 +181,12 @@ async def measure_ours(node: Path, directory: Path, *, quick: bool) -> dict[str,
         figures["mkdir"] = await repeated_here(repeats.short, lambda number: drive.create_directory())
         child = NewChild(drive.node(CHILD), {})
         small = await drive.create_directory("sdmf", dict.fromkeys(children_of(SMALL_DIRECTORY), child))
+        await all_keys_ready(grid)
         figures["add_small"] = await repeated_here(
             repeats.short, lambda number: small.set_uri(f"new {number}", CHILD, replace=True)
         )
         large = await drive.create_directory("sdmf", dict.fromkeys(children_of(LARGE_DIRECTORY), child))
+        await all_keys_ready(grid)
         figures["add_large"] = await repeated_here(
             repeats.long, lambda number: large.set_uri(f"new {number}", CHILD, replace=True)
         )
@@ -200,9 +202,11 @@ async def measure_ours(node: Path, directory: Path, *, quick: bool) -> dict[str,
             if await file.download_to_data() != content:
                 raise RuntimeError("the file differs from what was stored")
 
+        await all_keys_ready(grid)
         figures["path_5"] = await repeated_here(repeats.short, read)
         contents = [os.urandom(MB) for _ in range(repeats.long + 1)]
         file = await drive.create_mutable_file(bytes(MB), format="MDMF")
+        await all_keys_ready(grid)
         figures["overwrite_1MB"] = await repeated_here(
             repeats.long, lambda number: file.overwrite(contents[number])
         )
@@ -212,7 +216,7 @@ async def measure_ours(node: Path, directory: Path, *, quick: bool) -> dict[str,
         seconds = []
         for turn in range(repeats.copies):
             source, target = make_files(directory, repeats.copied), await drive.create_directory()
-            await all_keys_ready(grid)  # so that no thread makes any beside the command
+            await all_keys_ready(grid)
             began = time.perf_counter()
             await asyncio.to_thread(
                 command, "cp", "-q", "-r", "--node", str(node), str(source), f"{target.get_uri()}/copied"
