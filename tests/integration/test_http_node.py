@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import ServerError
-from holdfast.grid.http_node import HttpNode
-from holdfast.interfaces.node import NoSuchServiceError
+from holdfast.errors import IncompatiblePeerError, ServerError
+from holdfast.grid.http_node import MY_VERSION, HttpNode
+from holdfast.interfaces.node import NodeVersions, NoSuchServiceError
 from holdfast.interfaces.types import NodeId
 from holdfast.node.identity import NodeIdentity, create_node_identity
 from holdfast.protocol import node_messages as messages
@@ -51,6 +51,8 @@ async def test_a_name_is_asked_for_as_it_is_and_may_be_unknown(identity: NodeIde
     asked: list[str] = []
 
     async def answer(request: Request) -> Response:
+        if request.path == messages.VERSIONS_PATH:
+            return Response(200, CBOR, messages.encode_versions(NodeVersions(*MY_VERSION)))
         asked.append(request.path)
         return Response(404)
 
@@ -59,9 +61,28 @@ async def test_a_name_is_asked_for_as_it_is_and_may_be_unknown(identity: NodeIde
         node = HttpNode(Nurl("pb", identity.spki_hash, "127.0.0.1", server.port, SECRET))
         with pytest.raises(NoSuchServiceError):
             await node.get_service(name)
-        with pytest.raises(ServerError):
-            await node.get_versions()
         node.close()
 
     assert asked[0].startswith(messages.SERVICES_PATH)
     assert asked[0].count("/") == messages.SERVICES_PATH.count("/")
+
+
+@pytest.mark.seed("S-025")
+@pytest.mark.parametrize("versions", [("99.0", "98.0"), ("0.0.1", "0.0.1"), ("not a version", "0.1.0")])
+async def test_services_of_an_incompatible_node_are_not_handed_out(
+    identity: NodeIdentity, versions: tuple[str, str]
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        asked.append(request.path)
+        return Response(200, CBOR, messages.encode_versions(NodeVersions(*versions)))
+
+    tls = str(identity.tls_path)
+    async with serve(answer, "127.0.0.1", 0, server_ssl_context(tls, tls)) as server:
+        node = HttpNode(Nurl("pb", identity.spki_hash, "127.0.0.1", server.port, SECRET))
+        with pytest.raises(IncompatiblePeerError):
+            await node.get_service("storage")
+        assert await node.get_versions() == versions
+        assert set(asked) == {messages.VERSIONS_PATH}
+        node.close()

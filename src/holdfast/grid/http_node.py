@@ -9,7 +9,8 @@ import ssl
 from http import HTTPStatus
 from urllib.parse import quote
 
-from holdfast.errors import ServerError
+import holdfast
+from holdfast.errors import IncompatiblePeerError, ServerError
 from holdfast.grid.cbor_service import CborService, RefusedCallError
 from holdfast.interfaces.node import NodeVersions, NoSuchServiceError
 from holdfast.interfaces.types import NodeId, NodeId20
@@ -17,6 +18,9 @@ from holdfast.protocol import node_messages as messages
 from holdfast.protocol.introducer_calls import authorization_value
 from holdfast.protocol.node_messages import NodeIds
 from holdfast.protocol.nurl import Nurl, spki_hash_bytes
+from holdfast.protocol.versions import OLDEST_SUPPORTED, compatible
+
+MY_VERSION = (holdfast.__version__, OLDEST_SUPPORTED)
 
 
 class HttpNode:
@@ -24,12 +28,14 @@ class HttpNode:
 
     Every method raises ServerError for a node that is gone, hung, refuses or breaks the protocol,
     WrongServerKeyError for one with another TLS key.
+    Services of a node with which this version cannot talk are not handed out.
     """
 
     def __init__(self, nurl: Nurl, context: ssl.SSLContext | None = None) -> None:
         """``context`` is what ``pinning_ssl_context`` gives; several nodes may share one."""
         self._calls = CborService(nurl, authorization_value(nurl.swissnum), context)
         self._node_id = spki_hash_bytes(nurl.spki_hash)
+        self._compatible = False  # known to be
 
     async def get_versions(self) -> tuple[str, str]:
         document = await self.get_version_document()
@@ -39,6 +45,17 @@ class HttpNode:
         return await self._calls.call("GET", messages.VERSIONS_PATH, messages.decode_versions)
 
     async def get_service(self, name: str) -> str:
+        """Return the NURL of a service.
+
+        Raises:
+            IncompatiblePeerError: the node's version and ours cannot talk to each other.
+            NoSuchServiceError: as in the protocol.
+        """
+        if not self._compatible:
+            reason = compatible(MY_VERSION, await self.get_versions())
+            if reason is not None:
+                raise IncompatiblePeerError(reason)
+            self._compatible = True
         try:
             path = messages.service_path(quote(name, safe=""))
             return await self._calls.call("GET", path, messages.decode_service)
