@@ -137,12 +137,10 @@ def write_yaml_list(node: Path, known: YamlList, merged: Merged) -> None:
 
 
 def _parsed(file: Path) -> object:
-    import yaml
-
-    from holdfast.grid.server_list import SIZE_MAX
+    from holdfast.grid.server_list import SIZE_MAX, parsed_yaml
 
     with open(file, encoding="utf-8") as handle:
         text = handle.read(SIZE_MAX + 1)
     if len(text) > SIZE_MAX:
         raise ValueError(f"a list of servers has at most {SIZE_MAX >> 20} MiB")
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  (a safe loader, in C)
+    return parsed_yaml(text)

@@ -35,7 +35,7 @@ def load_server_list(path: Path) -> tuple[list[ServerRecord], list[str]]:
     try:
         if path.suffix == ".toml":
             return records_from_holdfast(tomllib.loads(text))
-        return records_from_tahoe(yaml.load(text, Loader=_Loader))  # noqa: S506  (a safe loader, in C)
+        return records_from_tahoe(parsed_yaml(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     except yaml.YAMLError as error:
@@ -62,6 +62,11 @@ def toml_list_text(records: Iterable[ServerRecord]) -> str:
 def _toml(value: str | list[str]) -> str:
     """Return a text or a list of texts, which JSON and TOML write alike but for one character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def parsed_yaml(text: str) -> object:
+    """Return what a YAML text says, plain values alone. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader, in C)
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -16,8 +16,7 @@ from typing import Literal
 from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.node.config import load_config
 from holdfast.node.introducer_nurls import PUBLISH_FILE, read_introducer_nurls
-from holdfast.node.local_grid import INTRODUCER
-from holdfast.node.places import GRID_FILE
+from holdfast.node.places import GRID_FILE, GRID_INTRODUCER
 from holdfast.node.services import INTRODUCER_DATABASE
 from holdfast.protocol.announcement import NICKNAME_MAX
 from holdfast.protocol.invitation import Invitation, parse_invitation, pin_of
@@ -30,7 +29,7 @@ LIFE_MAX_S = 30 * 24 * 3600
 
 def introducer_directory(directory: Path) -> Path:
     """Return the node that ``directory`` means when it should invite: itself, or that of a local grid."""
-    return directory / INTRODUCER if (directory / GRID_FILE).is_file() else directory
+    return directory / GRID_INTRODUCER if (directory / GRID_FILE).is_file() else directory
 
 
 def make_invitation(directory: Path, role: Role, nickname: str, life_s: int) -> Invitation:

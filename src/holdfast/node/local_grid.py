@@ -34,7 +34,7 @@ from holdfast.node.introducer_list import INTRODUCERS_FILE, write_introducers
 from holdfast.node.introducer_nurls import PUBLISH_FILE, read_introducer_nurls
 from holdfast.node.introduction import introduce
 from holdfast.node.logs import LOG_DIRECTORY
-from holdfast.node.places import GRID_CLIENT, GRID_FILE
+from holdfast.node.places import GRID_CLIENT, GRID_FILE, GRID_INTRODUCER
 from holdfast.node.private_files import write_private_file
 from holdfast.node.running import RunningNode, process_of, running_node
 from holdfast.node.server_records import known_records, server_list_text
@@ -47,7 +47,6 @@ NAMES = (
     "willow", "xenia", "yarrow", "zinnia",
 )
 # fmt: on
-INTRODUCER = "introducer"
 SERVER_LIST = "servers.yaml"
 SERVERS_MAX = 256
 OUTPUT_FILE = "output.log"  # what a server's process prints: why it did not start
@@ -168,7 +167,7 @@ class LocalGrid:
 
     def stop(self) -> None:
         """End every server in an orderly way; kill those that take longer than STOP_TIMEOUT_S."""
-        names = [*self.names, INTRODUCER]
+        names = [*self.names, GRID_INTRODUCER]
         with self._lock():
             for number in (signal.SIGTERM, signal.SIGKILL):
                 for name in names:
@@ -189,7 +188,7 @@ class LocalGrid:
 
     def introducer_status(self) -> ServerStatus:
         """Return how the introducer is; it holds no shares."""
-        return self._status(INTRODUCER)
+        return self._status(GRID_INTRODUCER)
 
     def server_ids(self) -> dict[str, str]:
         """Return the server id of each server that has ever run, by name."""
@@ -227,10 +226,10 @@ class LocalGrid:
 
     def _create(self, names: Sequence[str], encoding: EncodingSettings | None) -> None:
         """Make what is missing. Servers and client learn of the introducer, once it has ever served."""
-        private = self.directory / INTRODUCER / "private"
+        private = self.directory / GRID_INTRODUCER / "private"
         nurls = read_introducer_nurls(private) if (private / PUBLISH_FILE).exists() else None
-        publish = {} if nurls is None else {INTRODUCER: nurls.publish}
-        subscribe = {} if nurls is None else {INTRODUCER: nurls.subscribe}
+        publish = {} if nurls is None else {GRID_INTRODUCER: nurls.publish}
+        subscribe = {} if nurls is None else {GRID_INTRODUCER: nurls.subscribe}
         for name in names:
             self._create_node(self.directory / name, publish, partial(_create_server, name=name))
         settings = encoding or default_encoding(len(names))
@@ -251,9 +250,11 @@ class LocalGrid:
 
     def _start_introducer(self) -> list[str]:
         """Make and start the introducer; return what went wrong. The grid works without one."""
-        if not (self.directory / INTRODUCER).exists():
-            create_introducer(self.directory / INTRODUCER, NodeSettings(nickname=self.directory.name[:64]))
-        return self._start([INTRODUCER], lambda name: None)
+        if not (self.directory / GRID_INTRODUCER).exists():
+            create_introducer(
+                self.directory / GRID_INTRODUCER, NodeSettings(nickname=self.directory.name[:64])
+            )
+        return self._start([GRID_INTRODUCER], lambda name: None)
 
     def _start(self, names: Sequence[str], on_running: Callable[[str], None]) -> list[str]:
         """Start what does not run, and wait until all serve or have ended; return what went wrong."""
@@ -284,7 +285,7 @@ class LocalGrid:
             for name in names
             if (running := running_node(self.directory / name)) is not None
         }
-        if process_of(self.directory / INTRODUCER) is not None:
+        if process_of(self.directory / GRID_INTRODUCER) is not None:
             introduce(self.client_directory, wanted)
 
     def _launch(self, name: str) -> None:
@@ -359,8 +360,10 @@ class LocalGrid:
         )
 
     def _check_name(self, name: str) -> None:
-        if name not in self.names and name != INTRODUCER:
-            raise InputError(f"no server is called {name}; there are: {', '.join([*self.names, INTRODUCER])}")
+        if name not in self.names and name != GRID_INTRODUCER:
+            raise InputError(
+                f"no server is called {name}; there are: {', '.join([*self.names, GRID_INTRODUCER])}"
+            )
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from holdfast.node.config import CONFIG_FILE
 
 GRID_FILE = "grid.json"  # marks the directory of a local grid
 GRID_CLIENT = "client"  # the client node inside it
+GRID_INTRODUCER = "introducer"  # and the introducer
 
 
 def client_directory(directory: Path) -> Path:
