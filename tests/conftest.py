@@ -6,7 +6,12 @@ change at hand; `make soak` looks for new ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from holdfast.testing.postgres_server import PostgresServer, postgres_server
 
 settings.register_profile(
     "usual",
@@ -20,3 +25,10 @@ settings.register_profile(
     "soak", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("usual")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; ``postgres.new_database()`` gives the URL of a fresh database."""
+    with postgres_server() as server:
+        yield server
