@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.servers.introducer.limits import Places, TokenBuckets, address_key
+from holdfast.servers.limits import Places, TokenBuckets, address_key
 
 
 class Clock:

@@ -19,7 +19,6 @@ from holdfast.protocol.invitation import REDEEM_PATH, Welcome, encode_welcome, p
 from holdfast.protocol.message_items import MalformedMessageError
 from holdfast.servers.introducer.engine import IntroducerEngine
 from holdfast.servers.introducer.invitations import StoredInvitation
-from holdfast.servers.introducer.limits import Places, TokenBuckets, address_key
 from holdfast.servers.introducer.refusals import (
     IntroducerRefusalError,
     MalformedError,
@@ -31,6 +30,7 @@ from holdfast.servers.introducer.refusals import (
     UnauthorizedError,
     WrongMediaTypeError,
 )
+from holdfast.servers.limits import Places, TokenBuckets, address_key
 from holdfast.wire.http import BodyTooLargeError, Handler, Request, Response
 
 CBOR = "application/cbor"

@@ -17,10 +17,10 @@ from holdfast.interfaces.introducer import PublishResult
 from holdfast.protocol.announcement import Announcement, SignedAnnouncement
 from holdfast.servers.introducer.index import Held, Name
 from holdfast.servers.introducer.keys import KeyBook
-from holdfast.servers.introducer.limits import TokenBuckets
 from holdfast.servers.introducer.refusals import FullError, IntroducerRefusalError, TooManyRequestsError
 from holdfast.servers.introducer.settings import HOUR_S, IntroducerSettings
 from holdfast.servers.introducer.tables import announcements_table, read_meta, write_meta
+from holdfast.servers.limits import TokenBuckets
 
 log = logging.getLogger(__name__)
 

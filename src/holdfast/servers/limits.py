@@ -1,6 +1,6 @@
 """How often something may be done: token buckets, by key or by address, in tables of bounded size.
 
-Source: docs/spec/control-and-introducer.md, section 3.9.
+Source: docs/spec/control-and-introducer.md, section 3.9; docs/spec/vdrive.md, section 13.3.
 """
 
 from __future__ import annotations
