@@ -20,6 +20,8 @@ from holdfast.node.config import (
     NodeConfig,
     NodeSettings,
     StorageConfig,
+    VdriveConfig,
+    VdriveServerConfig,
     load_config,
     parse_config,
 )
@@ -163,6 +165,11 @@ def test_every_setting_is_read() -> None:
         ("[client.encoding]\nhappiness = 11", "client.encoding", "happiness"),
         ("[client.encoding]\nsegment-size = 0", "client.encoding", "segment-size"),
         ("[client]\npreferred-servers = [1]", "client.preferred-servers", "a list"),
+        ("[vdrive-server]\ndatabase = 'mysql://x'", "vdrive-server.database", "postgresql://"),
+        ("[vdrive-server]\ndatabase = 'postgresql://a:b@h/n'", "vdrive-server.database", "password"),
+        ("[vdrive-server]\nhistory = '5m'", "vdrive-server.history", "15m"),
+        ("[vdrive-server.expire]\ngrace = '1d'", "vdrive-server.expire.grace", "14d"),
+        ("[vdrive]\nprivate-root = 'disk'", "vdrive.private-root", '"vdrive" or "grid"'),
         ("[client]\nshares-needed = 3", "client.shares-needed", "no such setting"),
     ],
 )
@@ -207,16 +214,24 @@ def test_the_effective_settings_read_back_to_the_same(config: NodeConfig) -> Non
 @pytest.mark.parametrize("storage", [True, False])
 @pytest.mark.parametrize("introducer", [True, False])
 @pytest.mark.parametrize("client", [True, False])
+@pytest.mark.parametrize("vdrive", [True, False])
 def test_the_file_of_a_new_node_says_what_it_was_made_with(
-    storage: bool, introducer: bool, client: bool
+    storage: bool, introducer: bool, client: bool, vdrive: bool
 ) -> None:
     config = NodeConfig(
-        node=NodeSettings(nickname='a "b" \\ é', port=5 if storage or introducer else 0),
+        node=NodeSettings(nickname='a "b" \\ é', port=5 if storage or introducer or vdrive else 0),
         storage=StorageConfig(enabled=storage, reserved_space=7 if storage else 0),
         introducer=IntroducerConfig(enabled=introducer, admission="approve" if introducer else "open"),
         client=ClientConfig(
             enabled=client, encoding=EncodingSettings(happiness=5) if client else EncodingSettings()
         ),
+        vdrive_server=VdriveServerConfig(
+            enabled=vdrive,
+            database="postgresql://holdfast@/names?host=/run/postgresql" if vdrive else "",
+            public_root="read-only" if vdrive else "none",
+            accounts="open" if vdrive else "token",
+        ),
+        vdrive=VdriveConfig(enabled=client, private_root="grid" if client else "vdrive"),
     )
     assert parse_config(new_config_text(config), "f") == config
 

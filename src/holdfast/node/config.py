@@ -2,7 +2,7 @@
 not made at all. Nothing else reads files or the environment for a setting.
 
 Source: docs/spec/storage-disk.md, section 1; docs/spec/grid.md, section 8;
-docs/spec/control-and-introducer.md, section 5.
+docs/spec/control-and-introducer.md, section 5; docs/spec/vdrive.md, section 16.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 
 from holdfast.errors import ConfigError
 from holdfast.grid.settings import EncodingSettings
+from holdfast.interfaces.vdrive import AccountsMode, PublicRootMode
 from holdfast.node.locations import split_location
 
 CONFIG_FILE = "holdfast.toml"
@@ -24,6 +25,7 @@ Durability = Literal["fsync", "os"]
 VerifyOnClose = Literal["off", "layout", "deep"]
 Admission = Literal["open", "approve"]
 UseStale = Literal["none", "read", "all"]
+PrivateRootKind = Literal["vdrive", "grid", "none"]
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 DAY_S = 86_400
@@ -65,6 +67,33 @@ class IntroducerConfig:
     admission: Admission = "open"
     new_keys_per_hour: int = 60  # of nodes never heard of before; those of this machine do not count
     new_keys_per_hour_and_address: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VdriveServerConfig:
+    """How this node keeps directories for others. Times in seconds."""
+
+    enabled: bool = False
+    database: str = ""  # a URL of PostgreSQL; empty: a file of SQLite in the node's private directory
+    public_root: PublicRootMode = "none"
+    accounts: AccountsMode = "token"
+    history_s: int = 3600  # so long superseded entries are kept, for listings that have begun
+    head_retention_s: int = 400 * DAY_S
+    max_children: int = 10_000_000  # of one directory
+    expire_enabled: bool = False  # directories that nobody holds a lease on are deleted in the end
+    expire_grace_s: int = 30 * DAY_S
+    expire_archive: str = ""  # directory for bundles of what is deleted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VdriveConfig:
+    """How this node uses virtual drive servers. Which, is in a private file."""
+
+    enabled: bool = False
+    private_root: PrivateRootKind = "vdrive"
+    require_fresh: bool = False  # directories that their writers keep fresh, and that are not, are an error
+    chain_limit: int = 50_000  # versions of which a reader follows every head
+    auto_heal: bool = True  # what a server has lost is sent to it again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +142,9 @@ class NodeConfig:
     node: NodeSettings = field(default_factory=NodeSettings)
     storage: StorageConfig = field(default_factory=StorageConfig)
     introducer: IntroducerConfig = field(default_factory=IntroducerConfig)
+    vdrive_server: VdriveServerConfig = field(default_factory=VdriveServerConfig)
     client: ClientConfig = field(default_factory=ClientConfig)
+    vdrive: VdriveConfig = field(default_factory=VdriveConfig)
     meeting: MeetingConfig = field(default_factory=MeetingConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     logs: LogConfig = field(default_factory=LogConfig)
@@ -121,7 +152,7 @@ class NodeConfig:
     @property
     def serves(self) -> bool:
         """True if others come to this node, so that it listens."""
-        return self.storage.enabled or self.introducer.enabled
+        return self.storage.enabled or self.introducer.enabled or self.vdrive_server.enabled
 
 
 def load_config(directory: Path) -> NodeConfig:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import cast
+from urllib.parse import parse_qs, urlsplit
 
 from holdfast.errors import ConfigError
 from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX, EncodingSettings
 from holdfast.interfaces.introducer import LOCATIONS_MAX
+from holdfast.interfaces.vdrive import AccountsMode, PublicRootMode
 from holdfast.node.config import (
+    DAY_S,
     LOG_LEVELS,
     Admission,
     ClientConfig,
@@ -23,13 +26,18 @@ from holdfast.node.config import (
     MeetingConfig,
     NodeConfig,
     NodeSettings,
+    PrivateRootKind,
     StorageConfig,
     UseStale,
+    VdriveConfig,
+    VdriveServerConfig,
     VerifyOnClose,
 )
 from holdfast.node.locations import WILDCARD_HOSTS, split_location
 from holdfast.node.toml_table import TomlTable
 
+HISTORY_MIN_S = 15 * 60
+GRACE_MIN_S = 14 * DAY_S
 NICKNAME_MAX = 64  # characters, as in an announcement
 
 
@@ -45,7 +53,9 @@ def read_config(values: Mapping[str, object], source: str) -> NodeConfig:
         node=_node(node_table),
         storage=_storage(whole.table("storage"), present="storage" in values),
         introducer=_introducer(whole.table("introducer"), present="introducer" in values),
+        vdrive_server=_vdrive_server(whole.table("vdrive-server"), present="vdrive-server" in values),
         client=_client(whole.table("client"), source, present="client" in values),
+        vdrive=_vdrive(whole.table("vdrive"), present="vdrive" in values),
         meeting=_meeting(whole.table("introducer-client")),
         control=_control(whole.table("control")),
         logs=_logs(whole.table("logs")),
@@ -106,6 +116,63 @@ def _introducer(table: TomlTable, *, present: bool) -> IntroducerConfig:
         new_keys_per_hour_and_address=table.number(
             "new-keys-per-hour-and-address", default.new_keys_per_hour_and_address, 1, 10_000
         ),
+    )
+    table.finish()
+    return config
+
+
+def _vdrive_server(table: TomlTable, *, present: bool) -> VdriveServerConfig:
+    default = VdriveServerConfig()
+    expire = table.table("expire")
+    config = VdriveServerConfig(
+        enabled=table.flag("enabled", present),
+        database=_database(table),
+        public_root=cast(
+            PublicRootMode,
+            table.choice("public-root", default.public_root, ("none", "read-only", "read-write")),
+        ),
+        accounts=cast(AccountsMode, table.choice("accounts", default.accounts, ("token", "open"))),
+        history_s=table.seconds("history", default.history_s),
+        head_retention_s=table.seconds("head-retention", default.head_retention_s),
+        max_children=table.number("max-children", default.max_children, 1, 1_000_000_000),
+        expire_enabled=expire.flag("enabled", default.expire_enabled),
+        expire_grace_s=expire.seconds("grace", default.expire_grace_s),
+        expire_archive=expire.text("archive", default.expire_archive),
+    )
+    if config.history_s < HISTORY_MIN_S:
+        raise table.error("history", "must be 15m or more")
+    if config.expire_grace_s < GRACE_MIN_S:
+        raise expire.error("grace", "must be 14d or more")
+    expire.finish()
+    table.finish()
+    return config
+
+
+def _database(table: TomlTable) -> str:
+    """Return the URL of a database. This file is no place for a password: many may read it."""
+    url = table.text("database", "")
+    if not url:
+        return url
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise table.error("database", 'must be "postgresql://USER@HOST/NAME", or empty for a file of SQLite')
+    if parts.password is not None or "password" in parse_qs(parts.query):
+        raise table.error(
+            "database", "must not hold a password; name a file that does, as PostgreSQL wants: ?passfile=PATH"
+        )
+    return url
+
+
+def _vdrive(table: TomlTable, *, present: bool) -> VdriveConfig:
+    default = VdriveConfig()
+    config = VdriveConfig(
+        enabled=table.flag("enabled", present),
+        private_root=cast(
+            PrivateRootKind, table.choice("private-root", default.private_root, ("vdrive", "grid", "none"))
+        ),
+        require_fresh=table.flag("require-fresh", default.require_fresh),
+        chain_limit=table.number("chain-limit", default.chain_limit, 1000, 10_000_000),
+        auto_heal=table.flag("auto-heal", default.auto_heal),
     )
     table.finish()
     return config

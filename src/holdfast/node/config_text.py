@@ -58,6 +58,30 @@ new-keys-per-hour = 60
 new-keys-per-hour-and-address = 10
 """
 
+_VDRIVE_SERVER = """
+[vdrive-server]
+enabled = true
+
+# Where directories are kept: empty for a file of SQLite in private/, or "postgresql://USER@HOST/NAME".
+# Several nodes may share one database of PostgreSQL; a password belongs into a file: ?passfile=PATH
+database = {database}
+
+# A root that all may use: "none", "read-only" or "read-write".
+public-root = {public_root}
+
+# Who may make directories: those with an account ("token"), or all, within common limits ("open").
+accounts = {accounts}
+
+# How long what was replaced or deleted is kept, for listings that have begun.
+history = "1h"
+
+[vdrive-server.expire]
+# Delete directories that nobody has held a lease on for the time of grace.
+enabled = false
+grace = "30d"
+# archive = "/srv/archive"
+"""
+
 _CLIENT = """
 [client]
 enabled = true
@@ -88,6 +112,15 @@ forget-after = "90d"
 allow-private-addresses = false
 """
 
+_VDRIVE = """
+[vdrive]
+# Where the private root of this client is: "vdrive", "grid" (a mutable directory there) or "none".
+private-root = {private_root}
+
+# Refuse a directory that its writers promised to keep fresh, and that is not.
+require-fresh = false
+"""
+
 _COMMON = """
 [control]
 # Programs of this user control the node through private/control.sock.
@@ -111,8 +144,9 @@ files-kept = 4
 def new_config_text(config: NodeConfig) -> str:
     """Return the commented file of a node with these settings.
 
-    It says what commands that make nodes ask for: nickname, listening, services, encoding, reserved space and
-    admission; all else has its default.
+    It says what commands that make nodes ask for: nickname, listening, services, encoding, reserved space,
+    admission, where and for whom directories are kept, and where the client's own root is;
+    all else has its default.
     """
     node, encoding = config.node, config.client.encoding
     parts = [_HEAD.format(nickname=_value(node.nickname))]
@@ -124,12 +158,23 @@ def new_config_text(config: NodeConfig) -> str:
         parts.append(_STORAGE.format(reserved_space=config.storage.reserved_space))
     if config.introducer.enabled:
         parts.append(_INTRODUCER.format(admission=_value(config.introducer.admission)))
+    if config.vdrive_server.enabled:
+        server = config.vdrive_server
+        parts.append(
+            _VDRIVE_SERVER.format(
+                database=_value(server.database),
+                public_root=_value(server.public_root),
+                accounts=_value(server.accounts),
+            )
+        )
     if config.client.enabled:
         parts.append(
             _CLIENT.format(
                 needed=encoding.shares_needed, happiness=encoding.happiness, total=encoding.shares_total
             )
         )
+    if config.vdrive.enabled:
+        parts.append(_VDRIVE.format(private_root=_value(config.vdrive.private_root)))
     parts.append(_COMMON)
     return "".join(parts)
 
@@ -145,6 +190,7 @@ def effective_config_text(config: NodeConfig) -> str:
 
 def _tables(config: NodeConfig) -> dict[str, dict[str, object]]:
     node, storage, client, encoding = config.node, config.storage, config.client, config.client.encoding
+    server = config.vdrive_server
     return {
         "node": {
             "nickname": node.nickname,
@@ -167,6 +213,20 @@ def _tables(config: NodeConfig) -> dict[str, dict[str, object]]:
             "new-keys-per-hour": config.introducer.new_keys_per_hour,
             "new-keys-per-hour-and-address": config.introducer.new_keys_per_hour_and_address,
         },
+        "vdrive-server": {
+            "enabled": server.enabled,
+            "database": server.database,
+            "public-root": server.public_root,
+            "accounts": server.accounts,
+            "history": server.history_s,
+            "head-retention": server.head_retention_s,
+            "max-children": server.max_children,
+        },
+        "vdrive-server.expire": {
+            "enabled": server.expire_enabled,
+            "grace": server.expire_grace_s,
+            "archive": server.expire_archive,
+        },
         "client": {
             "enabled": client.enabled,
             "servers": client.servers,
@@ -177,6 +237,13 @@ def _tables(config: NodeConfig) -> dict[str, dict[str, object]]:
             "happiness": encoding.happiness,
             "shares-total": encoding.shares_total,
             "segment-size": encoding.segment_size_max,
+        },
+        "vdrive": {
+            "enabled": config.vdrive.enabled,
+            "private-root": config.vdrive.private_root,
+            "require-fresh": config.vdrive.require_fresh,
+            "chain-limit": config.vdrive.chain_limit,
+            "auto-heal": config.vdrive.auto_heal,
         },
         "introducer-client": {
             "use-stale": config.meeting.use_stale,

@@ -19,6 +19,8 @@ from holdfast.node.config import (
     NodeConfig,
     NodeSettings,
     StorageConfig,
+    VdriveConfig,
+    VdriveServerConfig,
     parse_config,
 )
 from holdfast.node.config_text import new_config_text
@@ -29,21 +31,33 @@ from holdfast.node.swissnums import (
     NODE_SWISSNUM_FILE,
     PUBLISH_SWISSNUM_FILE,
     SUBSCRIBE_SWISSNUM_FILE,
+    VDRIVE_SWISSNUM_FILE,
     new_swissnum,
 )
 
 
 def create_introducer(
-    directory: Path, settings: NodeSettings | None = None, *, admission: Admission = "open"
+    directory: Path,
+    settings: NodeSettings | None = None,
+    *,
+    admission: Admission = "open",
+    vdrive: VdriveServerConfig | None = None,
 ) -> None:
-    """Make the directory of an introducer.
+    """Make the directory of an introducer, which keeps directories for others too if ``vdrive`` is given.
 
     Raises:
         ConfigError: the directory exists and is not empty, or the settings make no sense.
         OSError: it cannot be written.
     """
     introducer = IntroducerConfig(enabled=True, admission=admission)
-    create_node_directory(directory, NodeConfig(node=settings or NodeSettings(), introducer=introducer))
+    create_node_directory(
+        directory,
+        NodeConfig(
+            node=settings or NodeSettings(),
+            introducer=introducer,
+            vdrive_server=vdrive or VdriveServerConfig(),
+        ),
+    )
 
 
 def create_storage_node(
@@ -53,12 +67,14 @@ def create_storage_node(
     introducers: Mapping[str, str] | None = None,
     storage: StorageConfig | None = None,
     encoding: EncodingSettings | None = None,
+    vdrive: VdriveServerConfig | None = None,
 ) -> None:
-    """Make the directory of a storage server, which can use the grid too if it has an ``encoding``.
+    """Make the directory of a server, which can use the grid too if it has an ``encoding``.
 
     Args:
         introducers: petname to publish NURL.
         storage: of it, the reserved space is written.
+        vdrive: of it, the database, the public root and the accounts are written.
 
     Raises: as ``create_introducer``.
     """
@@ -66,6 +82,8 @@ def create_storage_node(
         node=settings,
         storage=storage or StorageConfig(enabled=True),
         client=ClientConfig(enabled=encoding is not None, encoding=encoding or EncodingSettings()),
+        vdrive=VdriveConfig(enabled=encoding is not None),
+        vdrive_server=vdrive or VdriveServerConfig(),
     )
     create_node_directory(directory, config, introducers or {})
 
@@ -85,9 +103,10 @@ def create_client_node(
     Raises: as ``create_introducer``.
     """
     client = ClientConfig(enabled=True, encoding=encoding or EncodingSettings())
-    create_node_directory(
-        directory, NodeConfig(node=NodeSettings(nickname=nickname), client=client), introducers or {}
+    config = NodeConfig(
+        node=NodeSettings(nickname=nickname), client=client, vdrive=VdriveConfig(enabled=True)
     )
+    create_node_directory(directory, config, introducers or {})
 
 
 def create_node_directory(
@@ -120,6 +139,8 @@ def _swissnums(config: NodeConfig) -> dict[str, str]:
     names = [NODE_SWISSNUM_FILE] if config.serves else []
     if config.introducer.enabled:
         names += [PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE]
+    if config.vdrive_server.enabled:
+        names.append(VDRIVE_SWISSNUM_FILE)
     return {name: new_swissnum() for name in names}
 
 

@@ -16,6 +16,7 @@ SWISSNUM_SIZE = 20  # bytes, 32 characters of base32
 NODE_SWISSNUM_FILE = "node-swissnum"  # of /node/v1
 PUBLISH_SWISSNUM_FILE = "introducer-publish-swissnum"
 SUBSCRIBE_SWISSNUM_FILE = "introducer-subscribe-swissnum"
+VDRIVE_SWISSNUM_FILE = "vdrive-swissnum"
 _SWISSNUM = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 
 
