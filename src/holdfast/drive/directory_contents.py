@@ -1,4 +1,6 @@
-"""Where the entries of a directory are: in a mutable file, or in one that never changes.
+"""Where the entries of a directory are; in the grid, in a mutable file, or in one that never changes.
+
+Those of a virtual drive server are in ``vdrive_contents``.
 
 Source: docs/spec/directories.md, sections 1, 3, 7 and 8.
 """
@@ -6,7 +8,7 @@ Source: docs/spec/directories.md, sections 1, 3, 7 and 8.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from holdfast.caps import ImmutableReadCap, LiteralCap, MutableReadCap, MutableWriteCap
@@ -31,14 +33,21 @@ class DirectoryContents(Protocol):
         """Return the entries of the newest version."""
         ...
 
+    async def read_entry(self, name: str) -> DirectoryTable:
+        """Return the entry of this name in the newest version, if there is one; perhaps others with it."""
+        ...
+
     def check_writable(self) -> None:
         """Raise NotMutableError if they cannot be changed through this; ask nobody."""
         ...
 
-    async def change(self, plan: Plan) -> DirectoryTable:
-        """Change them as a whole, or not at all if ``plan`` raises; return what they are now.
+    async def change(self, names: Sequence[str], plan: Plan) -> None:
+        """Change them as a whole, or not at all if ``plan`` raises.
 
         ``plan`` is called again whenever someone else wrote first.
+
+        Args:
+            names: of all entries that ``plan`` looks at, makes or removes; it may be given these alone.
         """
         ...
 
@@ -54,26 +63,25 @@ class MutableContents:
         data = await self._file.read(0, DIRECTORY_SIZE_MAX + 1)
         return await _unpacked(data, self._write_key, immutable=False)
 
+    async def read_entry(self, name: str) -> DirectoryTable:
+        return await self.read()
+
     def check_writable(self) -> None:
         if self._write_key is None:
             raise NotWriteableError(
                 "this directory is held read-only; changing it takes its write capability"
             )
 
-    async def change(self, plan: Plan) -> DirectoryTable:
+    async def change(self, names: Sequence[str], plan: Plan) -> None:
         self.check_writable()
-        planned: DirectoryTable | None = None
 
         def changed(data: bytes, first_attempt: bool) -> bytes:
-            nonlocal planned
             planned = plan(unpack_directory(data, self._write_key, immutable=False), first_attempt)
             contents = planned.to_bytes()
             check_size(len(contents))
             return contents
 
         await self._file.modify(changed)
-        assert planned is not None
-        return planned
 
 
 class ImmutableContents:
@@ -90,10 +98,13 @@ class ImmutableContents:
         result = await self._files.download(self._cap.to_text(), DataTarget())
         return await _unpacked(result.value, None, immutable=True)
 
+    async def read_entry(self, name: str) -> DirectoryTable:
+        return await self.read()
+
     def check_writable(self) -> None:
         raise NotMutableError("this directory is immutable")
 
-    async def change(self, plan: Plan) -> DirectoryTable:
+    async def change(self, names: Sequence[str], plan: Plan) -> None:
         raise NotMutableError("this directory is immutable")
 
 

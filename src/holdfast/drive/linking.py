@@ -25,24 +25,24 @@ from holdfast.planning import directory_changes
 from holdfast.planning.directory_changes import Link
 
 if TYPE_CHECKING:
-    from holdfast.drive.directory_node import GridDirectoryNode
+    from holdfast.drive.stored_directory import StoredDirectoryNode
 
 _ANY_FILE = child_slots(b"URI:LIT:", None)
 
 
 async def check_place(
-    directory: GridDirectoryNode, name: str, replace: Replace, expect: Expected | None
+    directory: StoredDirectoryNode, name: str, replace: Replace, expect: Expected | None
 ) -> None:
     """Raise now what linking a child would raise later, before the child is made."""
     directory.contents.check_writable()
     normalised(name)
     if replace is not True or expect is not None:
-        table = await directory.contents.read()
+        table = await directory.contents.read_entry(name)
         directory_changes.set_entries(table, [Link(name, _ANY_FILE, None, expect)], 0, replace=replace)
 
 
 async def move(
-    source: GridDirectoryNode, name: str, target: DirectoryNode, new_name: str, replace: Replace
+    source: StoredDirectoryNode, name: str, target: DirectoryNode, new_name: str, replace: Replace
 ) -> None:
     """Link a child in ``target``, then remove the link in ``source``, unless that leads elsewhere by then.
 
@@ -65,6 +65,6 @@ async def move(
         return directory_changes.delete_entry(table, name, must_exist=False)[0]
 
     try:
-        await source.contents.change(without_link)
+        await source.contents.change([name], without_link)
     except HoldfastError as error:
         raise MoveIncompleteError(moved.name, normalised(new_name)) from error

@@ -19,7 +19,7 @@ from holdfast.interfaces.drive import FileNode, NewChild, Node, UnreadableEntry
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 
 if TYPE_CHECKING:
-    from holdfast.drive.directory_node import GridDirectoryNode
+    from holdfast.drive.stored_directory import StoredDirectoryNode
 
 DirectoryKind = Literal["sdmf", "mdmf", "immutable"]
 
@@ -49,7 +49,7 @@ class NodeMaker(Protocol):
 
     async def create_directory(
         self, kind: DirectoryKind = "sdmf", children: Mapping[str, NewChild] | None = None
-    ) -> GridDirectoryNode: ...
+    ) -> StoredDirectoryNode: ...
 
 
 def slots_of(node: Node) -> ChildSlots:
