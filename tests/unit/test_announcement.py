@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from holdfast.crypto import signatures
 from holdfast.crypto.netstring import netstring
+from holdfast.formats import deterministic_cbor
+from holdfast.formats.cbor import TaggedSet
 from holdfast.interfaces.introducer import ANNOUNCEMENT_MAX
-from holdfast.protocol import deterministic_cbor
 from holdfast.protocol.announcement import (
     LIFE_DEFAULT_S,
     LIFE_MAX_S,
@@ -33,7 +34,6 @@ from holdfast.protocol.announcement import (
     sign_announcement,
     verified_announcement,
 )
-from holdfast.protocol.cbor import TaggedSet
 from holdfast.protocol.nurl import spki_hash
 
 SPECIFICATION = Path(__file__).parents[2] / "docs" / "spec" / "control-and-introducer.md"

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.formats.deterministic_cbor import encode
 from holdfast.grid import announcement_cache
 from holdfast.grid.announcement_book import BookLimits
 from holdfast.grid.announcement_cache import AnnouncementCache, CachedAnnouncement
 from holdfast.interfaces.introducer import SignedBytes
 from holdfast.protocol.announcement import verified_announcement
-from holdfast.protocol.deterministic_cbor import encode
 from holdfast.testing.introducer_clients import (
     FAST,
     FAST_SETTINGS,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.protocol import cbor
+from holdfast.formats import cbor
 
 KEYS = st.one_of(st.integers(-(2**64), 2**64 - 1), st.binary(max_size=8), st.text(max_size=8))
 LEAVES = st.one_of(KEYS, st.booleans(), st.none())

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.protocol.cbor import DEPTH_MAX, MalformedCborError, TaggedSet
-from holdfast.protocol.deterministic_cbor import decode, encode
+from holdfast.formats.cbor import DEPTH_MAX, MalformedCborError, TaggedSet
+from holdfast.formats.deterministic_cbor import decode, encode
 
 KEYS = st.integers(-(2**64), 2**64 - 1) | st.binary(max_size=40) | st.text(max_size=40)
 SCALARS = KEYS | st.booleans() | st.none()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.formats import deterministic_cbor
 from holdfast.interfaces.introducer import AnnouncementPage, IntroducerVersion, PublishResult
-from holdfast.protocol import deterministic_cbor
 from holdfast.protocol import introducer_messages as messages
 from holdfast.protocol.message_items import MalformedMessageError
 

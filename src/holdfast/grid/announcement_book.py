@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from holdfast.formats.cbor import TaggedSet
 from holdfast.grid.announcement_cache import CachedAnnouncement
 from holdfast.interfaces.introducer import KnownAnnouncement, SignedBytes
 from holdfast.planning.announcement_merging import (
@@ -26,7 +27,6 @@ from holdfast.planning.announcement_merging import (
     supersedes,
 )
 from holdfast.protocol.announcement import Announcement, SignedAnnouncement
-from holdfast.protocol.cbor import TaggedSet
 
 log = structlog.get_logger(__name__)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import structlog
 
+from holdfast.formats import cbor
+from holdfast.formats.cbor import MalformedCborError
+from holdfast.formats.deterministic_cbor import encode
 from holdfast.grid.durable_files import replace_file
 from holdfast.interfaces.introducer import ANNOUNCEMENT_MAX
-from holdfast.protocol import cbor
 from holdfast.protocol.announcement import BadAnnouncementError, SignedAnnouncement, verified_announcement
-from holdfast.protocol.cbor import MalformedCborError
-from holdfast.protocol.deterministic_cbor import encode
 
 log = structlog.get_logger(__name__)
 

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from holdfast.crypto import base32, signatures
 from holdfast.crypto.netstring import netstring
+from holdfast.formats import deterministic_cbor
+from holdfast.formats.cbor import MalformedCborError, TaggedSet
 from holdfast.interfaces.introducer import ANNOUNCEMENT_MAX, LOCATIONS_MAX
 from holdfast.interfaces.types import MAX_NURL
-from holdfast.protocol import deterministic_cbor
 from holdfast.protocol import message_items as items
-from holdfast.protocol.cbor import MalformedCborError, TaggedSet
 from holdfast.protocol.nurl import parse_nurl, spki_hash
 
 FORMAT = 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.crypto.signatures import SIGNATURE_SIZE, VERIFY_KEY_SIZE
+from holdfast.formats import deterministic_cbor
 from holdfast.interfaces.introducer import (
     ANNOUNCEMENT_MAX,
     ANNOUNCEMENTS_PER_PAGE,
@@ -22,7 +23,6 @@ from holdfast.interfaces.introducer import (
     PublishResult,
     SignedBytes,
 )
-from holdfast.protocol import deterministic_cbor
 from holdfast.protocol import message_items as items
 from holdfast.protocol.introducer_calls import BODY_MAX, EPOCH_SIZE, SERVICES_PER_KEY
 from holdfast.protocol.message_items import MalformedMessageError

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from holdfast.crypto import base32
-from holdfast.protocol import deterministic_cbor
+from holdfast.formats import deterministic_cbor
 from holdfast.protocol import message_items as items
 from holdfast.protocol.announcement import NICKNAME_MAX
 from holdfast.protocol.introducer_calls import authorization_value, presented_swissnum

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from typing import TypeVar, cast
 
-from holdfast.protocol import cbor
+from holdfast.formats import cbor
 
 INTEGER_END = 2**63
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from holdfast.crypto.signatures import VERIFY_KEY_SIZE
+from holdfast.formats import deterministic_cbor
 from holdfast.interfaces.node import NodeVersions
 from holdfast.interfaces.types import HASH_SIZE, MAX_NURL, NodeId, NodeId20
-from holdfast.protocol import deterministic_cbor
 from holdfast.protocol import message_items as items
 from holdfast.protocol.message_items import MalformedMessageError
 

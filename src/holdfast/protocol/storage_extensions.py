@@ -12,9 +12,9 @@ import re
 from collections.abc import Collection, Sequence
 
 from holdfast.crypto import base32
+from holdfast.formats import cbor
 from holdfast.interfaces.storage_errors import BadRequestError
 from holdfast.interfaces.types import MAX_BUCKETS, StorageIndex
-from holdfast.protocol import cbor
 
 VERSION_PATH = "/storage-ext/v1/version"
 OWNER_HEADER = "X-Holdfast-Upload-Secret"

@@ -11,6 +11,7 @@ from typing import cast
 
 import cbor2
 
+from holdfast.formats import cbor
 from holdfast.interfaces.storage import (
     Allocation,
     ByteRange,
@@ -22,7 +23,6 @@ from holdfast.interfaces.storage import (
 )
 from holdfast.interfaces.storage_errors import BadRequestError
 from holdfast.interfaces.types import MAX_BUCKETS
-from holdfast.protocol import cbor
 
 PROTOCOL_KEY = b"http://allmydata.org/tahoe/protocols/storage/v1"
 UINT_MAX = 2**64 - 1

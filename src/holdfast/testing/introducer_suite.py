@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from holdfast.crypto import signatures
 from holdfast.crypto.netstring import netstring
+from holdfast.formats import deterministic_cbor
 from holdfast.interfaces.introducer import (
     ANNOUNCEMENTS_PER_PUBLISH,
     AnnouncementPage,
     Introducer,
     SignedBytes,
 )
-from holdfast.protocol import deterministic_cbor
 from holdfast.protocol.announcement import Announcement, prove_location, sign_announcement
 from holdfast.protocol.nurl import spki_hash
 

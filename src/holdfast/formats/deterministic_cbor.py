@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from holdfast.protocol import cbor
-from holdfast.protocol.cbor import DEPTH_MAX, SET_TAG, MalformedCborError, TaggedSet
+from holdfast.formats import cbor
+from holdfast.formats.cbor import DEPTH_MAX, SET_TAG, MalformedCborError, TaggedSet
 
 _INTEGER_END = 2**64
 _FALSE, _TRUE, _NULL = b"\xf4", b"\xf5", b"\xf6"

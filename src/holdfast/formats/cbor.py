@@ -1,6 +1,6 @@
-"""A strict reader of the CBOR that storage messages consist of.
+"""A strict reader of the CBOR that messages consist of, and some stored values.
 
-General decoders forgive what this protocol must refuse: duplicate keys, trailing bytes, floats, bignums,
+General decoders forgive what these must refuse: duplicate keys, trailing bytes, floats, bignums,
 foreign tags, deep nesting. Each byte string is copied once, when it is taken out of the message.
 
 Source: docs/spec/storage-protocol.md, section 6.2; RFC 8949.
