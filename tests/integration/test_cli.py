@@ -24,7 +24,7 @@ import yaml
 from holdfast.errors import InputError
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.config import NodeSettings
-from holdfast.node.creation import create_client_node, create_storage_node
+from holdfast.node.creation import create_client_node, create_server_node
 from holdfast.node.local_grid import LocalGrid
 from holdfast.node.running import running_node
 from holdfast.testing.command_line import COMMAND, Outcome, environment, run_holdfast, start_holdfast
@@ -629,7 +629,7 @@ def catches(pid: int, number: int) -> bool:
 
 
 def test_run_serves_until_it_is_interrupted(tmp_path: Path) -> None:
-    create_storage_node(tmp_path / "node", NodeSettings(nickname="alone"))
+    create_server_node(tmp_path / "node", NodeSettings(nickname="alone"))
     process = start_holdfast("run", tmp_path / "node")
     assert process.stderr is not None
     said = process.stderr.readline().decode()

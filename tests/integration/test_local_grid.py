@@ -127,14 +127,14 @@ def test_it_starts_after_all_processes_died_at_once_leaving_stale_files(grid: Lo
 def test_a_start_that_was_interrupted_can_be_completed(
     grid: LocalGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = local_grid.create_storage_node
+    create = local_grid.create_server_node
 
     def interrupted(directory: Path, settings: NodeSettings, **others: Any) -> None:
         if settings.nickname == "basil":
             raise KeyboardInterrupt
         create(directory, settings, **others)
 
-    monkeypatch.setattr(local_grid, "create_storage_node", interrupted)
+    monkeypatch.setattr(local_grid, "create_server_node", interrupted)
     with pytest.raises(KeyboardInterrupt):
         grid.start(2)
     monkeypatch.undo()

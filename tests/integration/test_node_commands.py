@@ -219,8 +219,11 @@ MEETING = [
 ]
 STORING = [
     (["--reserved-space", "much"], 2, "5G or 500Gi"),
-    (["--no-storage", "--port", "4000"], 2, "without storage"),
+    (["--no-storage", "--port", "4000"], 2, "serves nothing"),
     (["--no-storage", "--reserved-space", "1G"], 2, "without storage"),
+    (["--public-root", "read-only"], 2, "need --vdrive"),
+    (["--vdrive", "--public-root", "mine"], 2, "read-write"),
+    (["--vdrive", "--database", "postgresql://a:b@h/n"], 8, "password"),
 ]
 
 

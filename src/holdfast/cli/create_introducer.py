@@ -18,6 +18,7 @@ from holdfast.cli.node_options import (
     say_what_was_made,
 )
 from holdfast.cli.options import json_option
+from holdfast.cli.vdrive_options import VdriveChoice, vdrive_options
 
 
 @click.command()
@@ -29,6 +30,7 @@ from holdfast.cli.options import json_option
     is_flag=True,
     help="Let nodes announce only after an operator has admitted their keys (holdfast introducer admit).",
 )
+@vdrive_options
 @json_option
 def create_introducer(
     directory: Path,
@@ -37,20 +39,26 @@ def create_introducer(
     port: int | None,
     location: tuple[str, ...],
     approve: bool,
+    vdrive: VdriveChoice,
     as_json: bool,
 ) -> None:
     """Make DIR an introducer: the meeting point where servers and clients of a grid find each other.
 
-    DIR must not exist, or be empty.
+    With --vdrive it also keeps directories for them. DIR must not exist, or be empty.
     """
     from holdfast.node import creation
 
     settings = listening_settings(nickname, host, port, location)
     place = place_for(directory)
-    creation.create_introducer(place, settings, admission="approve" if approve else "open")
+    creation.create_introducer(
+        place, settings, admission="approve" if approve else "open", vdrive=vdrive.config()
+    )
     steps = [
         run_command(place),
         f"holdfast introducer show-nurl {quoted(place)}, and holdfast create-node with what it prints",
     ]
-    say_what_was_made(place, "an introducer", ["introducer"], steps, as_json=as_json)
+    what, services = "an introducer", ["introducer"]
+    if vdrive.wanted:
+        what, services = "an introducer and a virtual drive server", ["introducer", "vdrive"]
+    say_what_was_made(place, what, services, steps, as_json=as_json)
     say_if_for_this_machine_only(settings)

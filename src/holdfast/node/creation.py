@@ -60,7 +60,7 @@ def create_introducer(
     )
 
 
-def create_storage_node(
+def create_server_node(
     directory: Path,
     settings: NodeSettings,
     *,

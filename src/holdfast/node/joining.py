@@ -21,7 +21,7 @@ from holdfast.grid.invitation_client import InvitationError, redeem
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.config import CONFIG_FILE, NodeConfig, NodeSettings, StorageConfig, parse_config
 from holdfast.node.config_text import new_config_text
-from holdfast.node.creation import create_client_node, create_storage_node
+from holdfast.node.creation import create_client_node, create_server_node
 from holdfast.node.locations import WILDCARD_HOSTS, split_location
 from holdfast.node.outward_address import outward_address
 from holdfast.protocol.invitation import Invitation, Welcome, parse_invitation
@@ -184,7 +184,7 @@ def _create(directory: Path, welcome: Welcome, settings: NodeSettings, options: 
     if welcome.role == "server":
         settings = replace(settings, nickname=nickname)
         storage = StorageConfig(enabled=True, reserved_space=options.reserved_space)
-        create_storage_node(directory, settings, introducers=introducers, storage=storage, encoding=encoding)
+        create_server_node(directory, settings, introducers=introducers, storage=storage, encoding=encoding)
     else:
         settings = NodeSettings(nickname=nickname)
         create_client_node(directory, encoding, nickname=nickname, introducers=introducers)

@@ -29,7 +29,7 @@ from pathlib import Path
 from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.config import NodeSettings
-from holdfast.node.creation import create_client_node, create_introducer, create_storage_node
+from holdfast.node.creation import create_client_node, create_introducer, create_server_node
 from holdfast.node.introducer_list import INTRODUCERS_FILE, write_introducers
 from holdfast.node.introducer_nurls import PUBLISH_FILE, read_introducer_nurls
 from holdfast.node.introduction import introduce
@@ -388,7 +388,7 @@ def default_encoding(servers: int) -> EncodingSettings:
 
 
 def _create_server(directory: Path, introducers: Mapping[str, str], *, name: str) -> None:
-    create_storage_node(directory, NodeSettings(nickname=name), introducers=introducers)
+    create_server_node(directory, NodeSettings(nickname=name), introducers=introducers)
 
 
 def _create_client(directory: Path, introducers: Mapping[str, str], *, encoding: EncodingSettings) -> None:
