@@ -73,7 +73,7 @@ def survey_of(mode: SurveyMode, server_map: ServerMap, **options: int) -> Survey
 @pytest.mark.parametrize(
     ("mode", "most"),
     [
-        (SurveyMode.READ, 10),
+        (SurveyMode.READ, 6),
         (SurveyMode.ANYTHING, 10),
         (SurveyMode.WRITE, 13),
         (SurveyMode.CHECK, 30),

@@ -151,8 +151,11 @@ class Survey:
         return _DONE if self._map.best is not None else QUERIES_MAX
 
     def _allowed_to_read(self) -> int:
+        missing = self._first_count - len(self._completed)
+        if missing > 0:
+            return missing  # the first ones are enough, if they have it
         best = self._map.best
-        if len(self._completed) < self._first_count or best is None or self._map.unrecoverable_newer():
+        if best is None or self._map.unrecoverable_newer():
             return QUERIES_MAX
         return _DONE if best.sequence >= self._remembered else QUERIES_MAX
 
