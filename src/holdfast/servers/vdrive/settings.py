@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from holdfast.errors import ConfigError
-from holdfast.interfaces.vdrive import AccountsMode, PublicRootMode
+from holdfast.interfaces.vdrive_choices import AccountsMode, PublicRootMode
 
 DAY_S = 24 * 3600
 MIB = 1 << 20
@@ -61,14 +61,14 @@ class VdriveServerSettings:
     """Signatures that do not hold, of one address, before it is not listened to for a minute."""
     polls_max: int = 20_000
     polls_per_address: int = 1000
-    big_listings_per_address: int = 4
-    """Listings, of more than ``big_listing_entries`` entries, at once."""
-    big_listing_entries: int = 10_000
+    big_answers_max: int = 32
+    """Pages of more than 1000 entries, and bundles, at once."""
+    big_answers_per_address: int = 4
     limit_loopback: bool = False
     """Whether limits per address also hold for this machine itself, where many nodes have one address."""
 
     def __post_init__(self) -> None:
-        if not self.database.startswith(("sqlite:///", "postgresql")):
+        if not self.database.startswith(("sqlite:///", "postgres")):
             raise ConfigError('vdrive_server: database is "sqlite:///PATH" or "postgresql://..."')
         if len(self.sid) != 32:
             raise ConfigError("vdrive_server: the id of a service has 32 bytes")

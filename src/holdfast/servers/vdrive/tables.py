@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 LIVE, CONDEMNED = 0, 1  # states of a directory
+STAGED, REMOVED = 2, 3  # of one that is not there yet, or no more; nobody knows its index and refresh id
 
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by integers only
 _LIVE_ROWS, _PAST_ROWS = text("v_to IS NULL"), text("v_to IS NOT NULL")
