@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from holdfast.formats.vdrive.entry import NameEntry, SealedEntry
 from holdfast.formats.vdrive.head import SignedHead
 from holdfast.formats.vdrive.witness import Witness
+from holdfast.interfaces.vdrive_choices import AccountsMode, PublicRootMode
 
 OPERATIONS_MAX = 1000  # in one directory and one commit
 DIRECTORIES_MAX = 16  # in one commit
@@ -26,8 +27,6 @@ HEADS_MAX = 1000
 WAIT_MAX_S = 55.0
 CLOCK_SKEW_S = 3600
 
-PublicRootMode = Literal["none", "read-only", "read-write"]
-AccountsMode = Literal["open", "token"]
 
 
 class VdriveVersion(NamedTuple):

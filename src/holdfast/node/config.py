@@ -15,7 +15,7 @@ from typing import Literal
 
 from holdfast.errors import ConfigError
 from holdfast.grid.settings import EncodingSettings
-from holdfast.interfaces.vdrive import AccountsMode, PublicRootMode
+from holdfast.interfaces.vdrive_choices import AccountsMode, PublicRootMode
 from holdfast.node.locations import split_location
 
 CONFIG_FILE = "holdfast.toml"

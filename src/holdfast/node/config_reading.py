@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from holdfast.errors import ConfigError
 from holdfast.grid.settings import DEFAULT_SEGMENT_SIZE_MAX, EncodingSettings
 from holdfast.interfaces.introducer import LOCATIONS_MAX
-from holdfast.interfaces.vdrive import AccountsMode, PublicRootMode
+from holdfast.interfaces.vdrive_choices import AccountsMode, PublicRootMode
 from holdfast.node.config import (
     DAY_S,
     LOG_LEVELS,
