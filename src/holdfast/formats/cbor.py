@@ -26,13 +26,16 @@ class TaggedSet:
     items: list[object]
 
 
-def decode(data: bytes) -> object:
+def decode(data: bytes, *, depth_max: int = DEPTH_MAX) -> object:
     """Return the one item in ``data``: int, bytes, str, list, dict, bool, None or TaggedSet.
+
+    Args:
+        depth_max: how deep items may be nested; a few hundred at most, for each level costs two calls.
 
     Raises:
         MalformedCborError: anything this protocol does not allow.
     """
-    reader = _Reader(data)
+    reader = _Reader(data, depth_max)
     item = reader.item(0)
     if reader.position != len(data):
         raise MalformedCborError("bytes follow the item")
@@ -40,21 +43,26 @@ def decode(data: bytes) -> object:
 
 
 _BREAK_BYTE = 0xFF
+_BYTES_8_BIT, _BYTES_16_BIT = 0x58, 0x59  # first bytes of byte strings: how the length follows
+_NUMBERS_END = 24  # first bytes below are the number itself
 _BREAK = object()
 _SIMPLE = {20: False, 21: True, 22: None}
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, depth_max: int) -> None:
         self._data = data
+        self._depth_max = depth_max
         self.position = 0
         self._items = 0
 
     def item(self, depth: int, *, break_allowed: bool = False) -> object:
-        if depth > DEPTH_MAX:
+        if depth > self._depth_max:
             raise MalformedCborError("nested too deep")
-        self._count_item()
-        first = self._take(1)[0]
+        if self.position >= len(self._data):
+            raise MalformedCborError("cut off")
+        first = self._data[self.position]
+        self.position += 1
         major, info = first >> 5, first & 31
         if first == _BREAK_BYTE and break_allowed:
             return _BREAK
@@ -70,7 +78,7 @@ class _Reader:
         if major == 3:
             return _text(self._take(argument))
         if major == 4:
-            return [self.item(depth + 1) for _ in range(self._count(argument))]
+            return self._array(self._count(argument), depth)
         if major == 5:
             return self._map(self._count(argument), depth)
         if major == 6:
@@ -79,8 +87,8 @@ class _Reader:
             return _SIMPLE[argument]
         raise MalformedCborError("a float or an unknown simple value")
 
-    def _count_item(self) -> None:
-        self._items += 1
+    def _count_items(self, count: int) -> None:
+        self._items += count
         if self._items > ITEMS_MAX:
             raise MalformedCborError("too many items")
 
@@ -89,7 +97,11 @@ class _Reader:
             return info
         if info > 27:
             raise MalformedCborError("a reserved length")
-        return int.from_bytes(self._take(1 << (info - 24)), "big")
+        begin = self.position
+        self.position = end = begin + (1 << info - 24)
+        if end > len(self._data):
+            raise MalformedCborError("cut off")
+        return int.from_bytes(self._data[begin:end], "big")
 
     def _count(self, count: int) -> int:
         """Return a number of items that the rest of the data can hold; each takes a byte at least."""
@@ -105,9 +117,40 @@ class _Reader:
         self.position = end
         return piece
 
+    def _array(self, count: int, depth: int) -> list[object]:
+        """Return the items of an array. Long ones consist of byte strings and small numbers, read here."""
+        if count and depth >= self._depth_max:
+            raise MalformedCborError("nested too deep")
+        self._count_items(count)
+        data, size, position = self._data, len(self._data), self.position
+        items: list[object] = []
+        for _ in range(count):
+            first = data[position] if position < size else _BREAK_BYTE
+            if first < _NUMBERS_END:
+                position += 1
+                items.append(first)
+                continue
+            if first == _BYTES_8_BIT and position + 1 < size:
+                begin = position + 2
+                position = begin + data[position + 1]
+            elif first == _BYTES_16_BIT and position + 2 < size:
+                begin = position + 3
+                position = begin + (data[position + 1] << 8 | data[position + 2])
+            else:
+                self.position = position
+                items.append(self.item(depth + 1))
+                position = self.position
+                continue
+            if position > size:
+                raise MalformedCborError("cut off")
+            items.append(data[begin:position])
+        self.position = position
+        return items
+
     def _map(self, count: int | None, depth: int) -> dict[object, object]:
         result: dict[object, object] = {}
         while count is None or len(result) < count:
+            self._count_items(2)
             key = self.item(depth + 1, break_allowed=count is None)
             if key is _BREAK:
                 break
@@ -119,6 +162,7 @@ class _Reader:
         return result
 
     def _tagged(self, tag: int, depth: int) -> TaggedSet:
+        self._count_items(1)
         item = self.item(depth + 1)
         if tag != SET_TAG or not isinstance(item, list):
             raise MalformedCborError("a tag that is not a set's")
@@ -132,6 +176,7 @@ class _Reader:
             return pieces if major == 2 else _text(pieces)
         items: list[object] = []
         while (item := self.item(depth + 1, break_allowed=True)) is not _BREAK:
+            self._count_items(1)
             items.append(item)
         return items
 
@@ -145,7 +190,7 @@ class _Reader:
             if major == 3:
                 _text(piece)  # no character may be cut
             pieces.append(piece)
-            self._count_item()
+            self._count_items(1)
         return b"".join(pieces)
 
 
