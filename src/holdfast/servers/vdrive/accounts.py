@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError as RowExistsError
 
 from holdfast.crypto import base32
@@ -194,9 +194,6 @@ def _values(label: str, allowed: Counts, now: int) -> dict[str, object]:
     return {"label": label, **_limits(allowed), **unused, "disabled": False, "created_at": now}
 
 
-def _state(row: Row[Any]) -> AccountState:
-    return AccountState(
-        row.label,
-        Counts(row.max_dirs, row.max_entries, row.max_bytes),
-        Counts(row.used_dirs, row.used_entries, row.used_bytes),
-    )
+def _state(row: Sequence[Any]) -> AccountState:
+    label, *counts = row[:7]
+    return AccountState(label, Counts(*counts[:3]), Counts(*counts[3:]))

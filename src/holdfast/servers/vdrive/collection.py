@@ -8,7 +8,7 @@ Source: docs/spec/vdrive.md, section 12.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, exists, select, update
 
@@ -16,7 +16,8 @@ from holdfast.servers.vdrive.removal import remove
 from holdfast.servers.vdrive.tables import CONDEMNED, LIVE, directories, leases
 
 
-class Due(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Due:
     """A directory whose time of grace is over, at the version it had."""
 
     dir_id: int
