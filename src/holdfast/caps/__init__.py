@@ -1,6 +1,6 @@
 """Capabilities: what each one allows, how it weakens, and its text form.
 
-Source: docs/spec/capabilities.md.
+Source: docs/spec/capabilities.md; docs/spec/vdrive.md, section 4.
 """
 
 from holdfast.caps.directories import DirectoryCap, DirectoryVerifyCap
@@ -8,6 +8,7 @@ from holdfast.caps.immutable import ImmutableReadCap, ImmutableVerifyCap, Litera
 from holdfast.caps.mutable import MutableReadCap, MutableVerifyCap, MutableWriteCap
 from holdfast.caps.parsing import parse_cap
 from holdfast.caps.unknown import ErroneousCap, UnknownCap
+from holdfast.caps.vdrive import VdriveReadCap, VdriveRefreshCap, VdriveVerifyCap, VdriveWriteCap
 
 __all__ = [
     "DirectoryCap",
@@ -20,5 +21,9 @@ __all__ = [
     "MutableVerifyCap",
     "MutableWriteCap",
     "UnknownCap",
+    "VdriveReadCap",
+    "VdriveRefreshCap",
+    "VdriveVerifyCap",
+    "VdriveWriteCap",
     "parse_cap",
 ]

@@ -1,6 +1,6 @@
 """From texts to capabilities. Nothing here raises for a bad text: what is wrong or unknown is a value too.
 
-Source: docs/spec/capabilities.md, sections 2, 5 and 6.
+Source: docs/spec/capabilities.md, sections 2, 5 and 6; docs/spec/vdrive.md, section 4.2.
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ from holdfast.caps.directories import DirectoryCap, DirectoryVerifyCap
 from holdfast.caps.immutable import ImmutableReadCap, ImmutableVerifyCap, LiteralCap
 from holdfast.caps.mutable import MutableFormat, MutableReadCap, MutableVerifyCap, MutableWriteCap
 from holdfast.caps.unknown import CapFault, ErroneousCap, UnknownCap
+from holdfast.caps.vdrive import (
+    VdriveReadCap,
+    VdriveVerifyCap,
+    VdriveWriteCap,
+    vdrive_read_cap,
+    vdrive_verify_cap,
+    vdrive_write_cap,
+)
 from holdfast.crypto import base32
 
 FileReadCap = LiteralCap | ImmutableReadCap | MutableReadCap | MutableWriteCap
 FileVerifyCap = ImmutableVerifyCap | MutableVerifyCap
 FileCap = FileReadCap | FileVerifyCap
-Cap = FileCap | DirectoryCap | DirectoryVerifyCap
+VdriveCap = VdriveWriteCap | VdriveReadCap | VdriveVerifyCap
+Cap = FileCap | DirectoryCap | DirectoryVerifyCap | VdriveCap
 
 CAP_SIZE_MAX = 1000  # bytes, without a prefix
 READ_ONLY_PREFIX = b"ro."
@@ -61,6 +70,8 @@ def parse_cap(text: str | bytes, deep_immutable: bool = False) -> Cap | UnknownC
     if label is None or kind is None:
         return UnknownCap(raw)
     fault = kind.fault(may_write, may_mutate)
+    if label[1] in _LABELS_OF_2007:
+        return _vdrive_cap(raw, body[label.end() :], kind, fault)
     if fault is not None:
         return ErroneousCap(raw, fault)
     # The reference takes one newline behind every kind.
@@ -69,6 +80,17 @@ def parse_cap(text: str | bytes, deep_immutable: bool = False) -> Cap | UnknownC
         return kind.parse(fields)
     except ValueError:
         return ErroneousCap(raw, "malformed")
+
+
+def _vdrive_cap(
+    raw: bytes, fields: bytes, kind: _Kind, fault: CapFault | None
+) -> Cap | UnknownCap | ErroneousCap:
+    """Return what a text with a label of 2007 stands for. One that only has the label was always unknown."""
+    try:
+        cap = kind.parse(fields)
+    except ValueError:
+        return UnknownCap(raw)
+    return cap if fault is None else ErroneousCap(raw, fault)
 
 
 class _Kind:
@@ -156,4 +178,8 @@ _KINDS = {
     b"DIR2-CHK": _Kind(_directory(_immutable_read)),
     b"DIR2-CHK-Verifier": _Kind(_directory_verify(_immutable_verify)),
     b"DIR2-LIT": _Kind(_directory(_literal)),
+    b"DIR": _Kind(vdrive_write_cap, writes=True),
+    b"DIR-RO": _Kind(vdrive_read_cap, mutates=True),
+    b"DIR-Verifier": _Kind(vdrive_verify_cap),
 }
+_LABELS_OF_2007 = frozenset({b"DIR", b"DIR-RO", b"DIR-Verifier"})

@@ -14,9 +14,12 @@ from holdfast.caps.immutable import ImmutableReadCap, LiteralCap
 from holdfast.caps.mutable import MutableReadCap, MutableWriteCap
 from holdfast.caps.parsing import IMMUTABLE_PREFIX, READ_ONLY_PREFIX, parse_cap
 from holdfast.caps.unknown import FAULTS, CapFault, ErroneousCap
+from holdfast.caps.vdrive import VdriveReadCap, VdriveWriteCap
 from holdfast.errors import BadCapabilityError
 
-NodeCap = LiteralCap | ImmutableReadCap | MutableReadCap | MutableWriteCap | DirectoryCap
+ListableCap = DirectoryCap | VdriveWriteCap | VdriveReadCap
+"""The kinds of directories."""
+NodeCap = LiteralCap | ImmutableReadCap | MutableReadCap | MutableWriteCap | ListableCap
 """The kinds that can be children. Verify capabilities are carried along like unknown ones."""
 ChildFault = CapFault | Literal["unknown-rw"]
 ChildKind = Literal["file", "directory", "unknown"]
@@ -52,7 +55,7 @@ class ChildSlots:
     def kind(self) -> ChildKind:
         if self.cap is None:
             return "unknown"
-        return "directory" if isinstance(self.cap, DirectoryCap) else "file"
+        return "directory" if isinstance(self.cap, ListableCap) else "file"
 
     @property
     def strongest(self) -> bytes | None:

@@ -22,6 +22,7 @@ from holdfast.caps import (
     UnknownCap,
     parse_cap,
 )
+from holdfast.caps.parsing import VdriveCap
 from holdfast.caps.unknown import FAULTS
 from holdfast.errors import BadCapabilityError, NotCapableError, WrongCapabilityTypeError
 
@@ -53,6 +54,7 @@ def target_of(text: str) -> Target:
 
     Raises:
         BadCapabilityError: it is cut, misspelt, unknown or impossible.
+        WrongCapabilityTypeError: it leads to nothing that has shares.
     """
     cap = parse_cap(text.strip())
     if isinstance(cap, UnknownCap):
@@ -61,6 +63,10 @@ def target_of(text: str) -> Target:
         raise BadCapabilityError(FAULTS[cap.fault])
     if not isinstance(cap, LiteralCap) and not cap.usable:
         raise BadCapabilityError("the capability names impossible sizes or share counts")
+    if isinstance(cap, VdriveCap):
+        raise WrongCapabilityTypeError(
+            "a directory at a virtual drive server has no shares to check; whoever reads it proves all of it"
+        )
     return cap.file_cap if isinstance(cap, DirectoryCap | DirectoryVerifyCap) else cap
 
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from holdfast.caps import DirectoryCap, MutableReadCap, MutableWriteCap
+from holdfast.caps import MutableReadCap, MutableWriteCap
+from holdfast.caps.slots import ListableCap
 from holdfast.drive.known_node import KnownNode
 from holdfast.formats.directory_metadata import MAINTAINED, Metadata
 from holdfast.interfaces.drive import Node, UnreadableEntry
@@ -82,7 +83,7 @@ def _size(line: Line) -> str:
     if not isinstance(line.node, KnownNode):
         return "?"
     cap = line.node.cap
-    if isinstance(cap, DirectoryCap):
+    if isinstance(cap, ListableCap):
         return "-"
     return "?" if isinstance(cap, MutableReadCap | MutableWriteCap) else str(cap.size)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from holdfast.caps import DirectoryCap, MutableReadCap, MutableWriteCap
-from holdfast.caps.slots import NodeCap
+from holdfast.caps import MutableReadCap, MutableWriteCap
+from holdfast.caps.slots import ListableCap, NodeCap
 from holdfast.drive.known_node import KnownNode
 from holdfast.formats.directory_metadata import Metadata
 from holdfast.interfaces.drive import ListedChild, Node, UnreadableEntry
@@ -44,7 +44,7 @@ def node_as_json(
     described: JsonObject
     if isinstance(node, KnownNode):
         described = _known(node.cap, size)
-        kind = "dirnode" if isinstance(node.cap, DirectoryCap) else "filenode"
+        kind = "dirnode" if isinstance(node.cap, ListableCap) else "filenode"
     else:
         kind, described = "unknown", _unknown(node)
     if metadata is not None:
@@ -54,7 +54,7 @@ def node_as_json(
 
 def _known(cap: NodeCap, size: int | None) -> JsonObject:
     described: JsonObject = {"mutable": cap.mutable}
-    if not isinstance(cap, DirectoryCap):
+    if not isinstance(cap, ListableCap):
         described["format"] = _format(cap)
         if not isinstance(cap, MutableReadCap | MutableWriteCap):
             described["size"] = cap.size

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from holdfast.caps.directories import DirectoryCap
 from holdfast.caps.expecting import directory_cap
+from holdfast.caps.slots import ListableCap
 from holdfast.errors import CapabilityError, ConfigError, InputError, NotCapableError
 from holdfast.grid.durable_files import replace_file
 from holdfast.node.private_files import make_private_directory
@@ -63,7 +63,7 @@ class Aliases:
         """
         return parse_aliases(self._text(), self.path)
 
-    def directory(self, name: str) -> DirectoryCap:
+    def directory(self, name: str) -> ListableCap:
         """Return the directory that ``name`` means.
 
         Raises:
@@ -75,7 +75,7 @@ class Aliases:
             raise UnknownAliasError(_unknown(name))
         return self.directory_of(alias)
 
-    def directory_of(self, alias: Alias) -> DirectoryCap:
+    def directory_of(self, alias: Alias) -> ListableCap:
         """Return the directory of an alias that was read. Raises ConfigError, naming the line."""
         try:
             return listable_directory(alias.text)
@@ -88,7 +88,7 @@ class Aliases:
         if name in self.read():
             raise AliasTakenError(f"there is an alias {name} already; choose another name")
 
-    def add(self, name: str, cap: DirectoryCap) -> None:
+    def add(self, name: str, cap: ListableCap) -> None:
         """Add an alias. What is in the file stays as it is; concurrent calls lose nothing.
 
         Raises:
@@ -154,7 +154,7 @@ def check_alias_name(name: str) -> None:
         raise AliasNameError(f"{name} cannot be the name of an alias: capabilities begin with it")
 
 
-def listable_directory(text: str) -> DirectoryCap:
+def listable_directory(text: str) -> ListableCap:
     """Parse what an alias can stand for: the capability of a directory that can be listed.
 
     Raises:
@@ -163,7 +163,7 @@ def listable_directory(text: str) -> DirectoryCap:
         NotCapableError: it only verifies.
     """
     cap = directory_cap(text)
-    if not isinstance(cap, DirectoryCap):
+    if not isinstance(cap, ListableCap):
         raise NotCapableError("this capability only verifies; one that lists the directory is needed here")
     return cap
 

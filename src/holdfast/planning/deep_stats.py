@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import cast
 
-from holdfast.caps import DirectoryCap, ImmutableReadCap, LiteralCap
+from holdfast.caps import DirectoryCap, ImmutableReadCap, LiteralCap, VdriveReadCap, VdriveWriteCap
 from holdfast.caps.slots import ChildSlots
 
 API_VERSION = 1
@@ -56,7 +56,7 @@ class DeepStats:
         match child.cap:
             case None:
                 self._count("count-unknown", 0 if child.fault else 1)
-            case DirectoryCap():
+            case DirectoryCap() | VdriveWriteCap() | VdriveReadCap():
                 self._count("count-directories")
             case LiteralCap(data):
                 self._count_sized("literal", len(data))
