@@ -8,6 +8,7 @@ Source: docs/spec/storage-protocol.md, section 6.2; RFC 8949.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 DEPTH_MAX = 16
@@ -19,6 +20,10 @@ class MalformedCborError(ValueError):
     """The bytes are not one item of the CBOR this protocol allows."""
 
 
+class CborCutOffError(MalformedCborError):
+    """The bytes end before the item does."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaggedSet:
     """The array behind tag 258."""
@@ -26,20 +31,36 @@ class TaggedSet:
     items: list[object]
 
 
-def decode(data: bytes, *, depth_max: int = DEPTH_MAX) -> object:
+def decode(
+    data: bytes, *, depth_max: int = DEPTH_MAX, items_max: int = ITEMS_MAX, floats: bool = False
+) -> object:
     """Return the one item in ``data``: int, bytes, str, list, dict, bool, None or TaggedSet.
 
     Args:
         depth_max: how deep items may be nested; a few hundred at most, for each level costs two calls.
 
+        floats: numbers with a fraction are allowed.
+
     Raises:
         MalformedCborError: anything this protocol does not allow.
     """
-    reader = _Reader(data, depth_max)
+    reader = _Reader(data, depth_max, items_max, floats)
     item = reader.item(0)
     if reader.position != len(data):
         raise MalformedCborError("bytes follow the item")
     return item
+
+
+def decode_first(data: bytes, offset: int) -> tuple[object, int]:
+    """Return the item at ``offset``, as ``decode`` does, and the offset behind it.
+
+    Raises:
+        CborCutOffError: more bytes might make it right.
+        MalformedCborError: anything this protocol does not allow.
+    """
+    reader = _Reader(data, DEPTH_MAX, ITEMS_MAX, floats=False)
+    reader.position = offset
+    return reader.item(0), reader.position
 
 
 _BREAK_BYTE = 0xFF
@@ -47,12 +68,15 @@ _BYTES_8_BIT, _BYTES_16_BIT = 0x58, 0x59  # first bytes of byte strings: how the
 _NUMBERS_END = 24  # first bytes below are the number itself
 _BREAK = object()
 _SIMPLE = {20: False, 21: True, 22: None}
+_FLOATS = {25: ">e", 26: ">f", 27: ">d"}
 
 
 class _Reader:
-    def __init__(self, data: bytes, depth_max: int) -> None:
+    def __init__(self, data: bytes, depth_max: int, items_max: int, floats: bool) -> None:
         self._data = data
         self._depth_max = depth_max
+        self._items_max = items_max
+        self._floats = floats
         self.position = 0
         self._items = 0
 
@@ -60,7 +84,7 @@ class _Reader:
         if depth > self._depth_max:
             raise MalformedCborError("nested too deep")
         if self.position >= len(self._data):
-            raise MalformedCborError("cut off")
+            raise CborCutOffError("cut off")
         first = self._data[self.position]
         self.position += 1
         major, info = first >> 5, first & 31
@@ -68,6 +92,9 @@ class _Reader:
             return _BREAK
         if info == 31 and major in (2, 3, 4, 5):
             return self._indefinite(major, depth)
+        if self._floats and major == 7 and info in _FLOATS:
+            (number,) = struct.unpack(_FLOATS[info], self._take(1 << (info - 24)))
+            return number
         argument = self._argument(info)
         if major == 0:
             return argument
@@ -89,7 +116,7 @@ class _Reader:
 
     def _count_items(self, count: int) -> None:
         self._items += count
-        if self._items > ITEMS_MAX:
+        if self._items > self._items_max:
             raise MalformedCborError("too many items")
 
     def _argument(self, info: int) -> int:
@@ -100,19 +127,19 @@ class _Reader:
         begin = self.position
         self.position = end = begin + (1 << info - 24)
         if end > len(self._data):
-            raise MalformedCborError("cut off")
+            raise CborCutOffError("cut off")
         return int.from_bytes(self._data[begin:end], "big")
 
     def _count(self, count: int) -> int:
         """Return a number of items that the rest of the data can hold; each takes a byte at least."""
         if count > len(self._data) - self.position:
-            raise MalformedCborError("cut off")
+            raise CborCutOffError("cut off")
         return count
 
     def _take(self, size: int) -> bytes:
         end = self.position + size
         if end > len(self._data):
-            raise MalformedCborError("cut off")
+            raise CborCutOffError("cut off")
         piece = self._data[self.position : end]
         self.position = end
         return piece
@@ -142,7 +169,7 @@ class _Reader:
                 position = self.position
                 continue
             if position > size:
-                raise MalformedCborError("cut off")
+                raise CborCutOffError("cut off")
             items.append(data[begin:position])
         self.position = position
         return items
