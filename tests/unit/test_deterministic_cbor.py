@@ -146,3 +146,43 @@ def _plain(value: object) -> object:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        (0.0, "f90000"),
+        (-0.0, "f98000"),
+        (1.5, "f93e00"),
+        (65504.0, "f97bff"),
+        (100000.0, "fa47c35000"),
+        (1.1, "fb3ff199999999999a"),
+        (1e300, "fb7e37e43c8800759c"),
+        (5.960464477539063e-08, "f90001"),
+        (float("inf"), "f97c00"),
+        (float("-inf"), "f9fc00"),
+        (float("nan"), "f97e00"),
+    ],
+)
+def test_numbers_with_a_fraction_have_their_shortest_form(value: float, encoded: str) -> None:
+    data = encode(value, floats=True)
+    assert data.hex() == encoded
+    assert repr(decode(data, size_max=9, floats=True)) == repr(value)
+
+
+@given(st.floats(allow_nan=False))
+def test_numbers_with_a_fraction_survive(value: float) -> None:
+    assert decode(encode(value, floats=True), size_max=9, floats=True) == value
+
+
+@pytest.mark.parametrize("encoded", ["fa3fc00000", "fb3ff8000000000000", "f97e01", "fa7fc00000"])
+def test_longer_forms_of_numbers_with_a_fraction_are_refused(encoded: str) -> None:
+    with pytest.raises(MalformedCborError):
+        decode(bytes.fromhex(encoded), size_max=9, floats=True)
+
+
+def test_numbers_with_a_fraction_are_refused_unless_they_are_expected() -> None:
+    with pytest.raises(ValueError, match="float"):
+        encode(1.5)
+    with pytest.raises(MalformedCborError):
+        decode(bytes.fromhex("f93e00"), size_max=9)

@@ -5,27 +5,34 @@ Source: RFC 8949, section 4.2.1; docs/spec/control-and-introducer.md, section 3.
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Mapping
 
 from holdfast.formats import cbor
 from holdfast.formats.cbor import DEPTH_MAX, SET_TAG, MalformedCborError, TaggedSet
 
 _INTEGER_END = 2**64
+_SHORTER_FLOATS = ((b"\xf9", ">e"), (b"\xfa", ">f"))
+_NAN = b"\xf9\x7e\x00"
 _FALSE, _TRUE, _NULL = b"\xf4", b"\xf5", b"\xf6"
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, *, floats: bool = False) -> bytes:
     """Return the encoding of int, bytes, str, list, tuple, map, bool, None, TaggedSet, and what they hold.
+
+    Args:
+        floats: numbers with a fraction are allowed.
 
     Raises:
         ValueError: another kind of value, a number beyond 64 bits, nesting that no reader takes.
     """
     pieces: list[bytes] = []
-    _encode(value, pieces, 0)
+    _encode(value, pieces, 0, floats)
     return b"".join(pieces)
 
 
-def decode(data: bytes, *, size_max: int) -> object:
+def decode(data: bytes, *, size_max: int, floats: bool = False) -> object:
     """Return the one item in ``data``, as ``cbor.decode`` does.
 
     Raises:
@@ -33,13 +40,13 @@ def decode(data: bytes, *, size_max: int) -> object:
     """
     if len(data) > size_max:
         raise MalformedCborError(f"more than {size_max} bytes")
-    item = cbor.decode(data)
-    if encode(item) != data:
+    item = cbor.decode(data, floats=floats)
+    if encode(item, floats=floats) != data:
         raise MalformedCborError("not the deterministic encoding")
     return item
 
 
-def _encode(value: object, pieces: list[bytes], depth: int) -> None:
+def _encode(value: object, pieces: list[bytes], depth: int, floats: bool) -> None:
     if depth > DEPTH_MAX:
         raise ValueError("nested too deep for CBOR")
     if value is None:
@@ -57,17 +64,19 @@ def _encode(value: object, pieces: list[bytes], depth: int) -> None:
     elif isinstance(value, list | tuple):
         pieces.append(_head(4, len(value)))
         for item in value:
-            _encode(item, pieces, depth + 1)
+            _encode(item, pieces, depth + 1, floats)
     elif isinstance(value, Mapping):
-        _encode_map(value, pieces, depth)
+        _encode_map(value, pieces, depth, floats)
     elif isinstance(value, TaggedSet):
         pieces.append(_head(6, SET_TAG))
-        _encode(value.items, pieces, depth + 1)
+        _encode(value.items, pieces, depth + 1, floats)
+    elif floats and isinstance(value, float):
+        pieces.append(_float(value))
     else:
         raise ValueError(f"CBOR of this protocol holds no {type(value).__name__}")
 
 
-def _encode_map(value: Mapping[object, object], pieces: list[bytes], depth: int) -> None:
+def _encode_map(value: Mapping[object, object], pieces: list[bytes], depth: int, floats: bool) -> None:
     pieces.append(_head(5, len(value)))
     entries: list[tuple[bytes, object]] = []
     for key, item in value.items():
@@ -76,7 +85,21 @@ def _encode_map(value: Mapping[object, object], pieces: list[bytes], depth: int)
         entries.append((encode(key), item))
     for encoded, item in sorted(entries, key=lambda entry: entry[0]):
         pieces.append(encoded)
-        _encode(item, pieces, depth + 1)
+        _encode(item, pieces, depth + 1, floats)
+
+
+def _float(value: float) -> bytes:
+    """Return the shortest form that loses nothing."""
+    if math.isnan(value):
+        return _NAN
+    for first, form in _SHORTER_FLOATS:
+        try:
+            packed = struct.pack(form, value)
+        except OverflowError:
+            continue
+        if struct.unpack(form, packed)[0] == value:
+            return first + packed
+    return b"\xfb" + struct.pack(">d", value)
 
 
 def _head(major: int, argument: int) -> bytes:
