@@ -96,7 +96,7 @@ async def test_a_write_without_room_can_be_repeated(
     assert (engine.stored_bytes, engine.reserved_bytes) == (size, 0)
 
 
-@pytest.mark.parametrize("operation", ["create", "write", "make_directory", "commit", "sync_file"])
+@pytest.mark.parametrize("operation", ["create", "write", "commit", "sync_file"])
 @pytest.mark.parametrize("size", [100, 200_000])
 async def test_a_slot_stays_as_it_was(
     engine: StorageEngine, disk: FailingDisk, operation: str, size: int
@@ -116,6 +116,22 @@ async def test_a_slot_stays_as_it_was(
     assert engine.reserved_bytes == 0
     assert (await engine.read_test_write(SLOT, ENABLER, LEASE, vectors, [])).success
     assert engine.stored_bytes == 3 * (size + 9)
+
+
+@pytest.mark.parametrize("operation", ["create", "write", "make_directory", "commit"])
+@pytest.mark.parametrize("size", [100, 200_000])
+async def test_a_slot_that_finds_no_room_is_not_there(
+    engine: StorageEngine, disk: FailingDisk, operation: str, size: int
+) -> None:
+    disk.failing = {operation}
+    with pytest.raises(NoSpaceError):
+        await put_slot(engine, b"a" * size, 0)
+    disk.failing = set()
+
+    assert await engine.list_mutable(SLOT) == frozenset()
+    assert engine.reserved_bytes == engine.stored_bytes == 0
+    await put_slot(engine, b"b" * size, 0)
+    assert await engine.read_mutable(SLOT, 0, 0, size) == b"b" * size
 
 
 async def test_a_move_that_failed_is_made_good(engine: StorageEngine, disk: FailingDisk) -> None:

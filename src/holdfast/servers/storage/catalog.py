@@ -89,6 +89,9 @@ class Kind(IntEnum):
     MUTABLE = 1
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+
+
 @dataclass(frozen=True, slots=True)
 class ShareRow:
     """What the catalog knows of one complete share."""
@@ -257,6 +260,8 @@ class Catalog:
 
     def __init__(self, path: str, *, synchronise: bool) -> None:
         self.engine = _open_engine(path, synchronise=synchronise)
+        dialect = self.engine.dialect
+        self._shares_of, self._leases_of = (str(q.compile(dialect=dialect)) for q in (_shares_of, _leases_of))
         self._local = threading.local()
         self._connections: list[Connection] = []
         with self.engine.begin() as connection:
@@ -279,12 +284,12 @@ class Catalog:
 
     def shares_of(self, index: StorageIndex) -> dict[int, ShareRow]:
         """Return the complete shares of ``index`` by number."""
-        rows = self._connection().execute(_shares_of, {"of_index": index})
-        return {number: ShareRow(number, Kind(kind), size) for number, kind, size in rows}
+        rows = self._look_up(self._shares_of, {"of_index": index})
+        return {number: ShareRow(number, _KINDS[kind], size) for number, kind, size in rows}
 
     def leases_of(self, index: StorageIndex, number: int) -> list[LeaseRow]:
         """Return the leases of one share."""
-        rows = self._connection().execute(_leases_of, {"of_index": index, "of_number": number})
+        rows = self._look_up(self._leases_of, {"of_index": index, "of_number": number})
         return [LeaseRow(*row) for row in rows]
 
     def totals(self) -> tuple[int, int]:
@@ -302,6 +307,15 @@ class Catalog:
             RedoRow(serial, StorageIndex(index), number, name, content)
             for serial, index, number, name, content in self._connection().execute(query)
         ]
+
+    def _look_up(self, query: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a query that was compiled before: each request makes one, and compiling costs more than it."""
+        raw = getattr(self._local, "raw", None)
+        if raw is None:
+            raw = self._local.raw = self._connection().connection.driver_connection
+        assert raw is not None
+        rows: list[tuple[Any, ...]] = raw.execute(query, values).fetchall()
+        return rows
 
     def _connection(self) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)

@@ -9,6 +9,7 @@ Source: docs/spec/storage-disk.md, section 2.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from holdfast.crypto import base32
@@ -29,7 +30,7 @@ class StorageDirectory:
 
     def index_directory(self, index: StorageIndex) -> str:
         """Return the directory of the complete shares of ``index``."""
-        name = base32.encode(index)
+        name = _index_name(index)
         return f"{self.shares}/{name[:2]}/{name}"
 
     def share(self, index: StorageIndex, number: int) -> str:
@@ -39,6 +40,11 @@ class StorageDirectory:
     def waiting(self, name: str) -> str:
         """Return the place of a file that is not in its final place yet."""
         return f"{self.incoming}/{name}"
+
+
+@lru_cache(maxsize=1024)  # one request names it several times
+def _index_name(index: StorageIndex) -> str:
+    return base32.encode(index)
 
 
 def share_number(name: str) -> int | None:

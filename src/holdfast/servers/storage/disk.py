@@ -20,6 +20,8 @@ COPY_PIECE = 1 << 20  # bytes
 BEHIND_MIN = 128 * 1024  # bytes; less is not worth a hint
 BEHIND = 4 << 20  # bytes of earlier pieces that may have reached the disk meanwhile
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+RENAME_EXCHANGE = 2  # of renameat2, as AT_FDCWD
+AT_FDCWD = -100
 NOT_OFFERED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV})
 
 
@@ -110,6 +112,11 @@ class Disk:
         if self.synchronise:
             os.fsync(descriptor)
 
+    def sync_data(self, descriptor: int) -> None:
+        """Do the same for what is needed to read the contents again; times of the file may be lost."""
+        if self.synchronise:
+            (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
+
     def sync_directory(self, path: str) -> None:
         """Return once the names in this directory are on stable storage."""
         if not self.synchronise:
@@ -161,6 +168,17 @@ class Disk:
         """Give a file its final name, in place of what has it."""
         os.replace(source, target)
 
+    def replace_unsynchronised(self, source: str, target: str) -> None:
+        """Do the same with a small file that is kept elsewhere until it is synchronised.
+
+        Some file systems bring a file to the disk before it takes the name of another, and to exchange the
+        two without that. After a crash ``source`` may be the old file.
+        """
+        if exchange(source, target):
+            os.unlink(source)
+        else:
+            os.replace(source, target)
+
     def remove(self, path: str) -> None:
         """Remove a file if it exists."""
         with suppress(FileNotFoundError):
@@ -196,6 +214,16 @@ def preallocate(descriptor: int, size: int) -> bool:
     return True
 
 
+def exchange(one: str, other: str) -> bool:
+    """Let two files exchange their names; False if ``other`` is not there or the system cannot do that."""
+    if _renameat2 is None or _renameat2(one, other, RENAME_EXCHANGE) == 0:
+        return _renameat2 is not None
+    code = ctypes.get_errno()
+    if code in NOT_OFFERED or code == errno.ENOENT:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
 def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
     try:
         function = ctypes.CDLL(None, use_errno=True).fallocate64
@@ -215,5 +243,16 @@ def _find_syncfs() -> Callable[[int], int] | None:
     return lambda descriptor: int(function(descriptor))
 
 
+def _find_renameat2() -> Callable[[str, str, int], int] | None:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # not Linux
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    here = AT_FDCWD
+    return lambda one, other, flags: int(function(here, os.fsencode(one), here, os.fsencode(other), flags))
+
+
 _fallocate = _find_fallocate()
+_renameat2 = _find_renameat2()
 _syncfs = _find_syncfs()

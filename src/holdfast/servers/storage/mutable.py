@@ -8,11 +8,13 @@ Source: docs/spec/storage-protocol.md, section 9; docs/spec/storage-disk.md, sec
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from holdfast.formats.containers import WRITE_ENABLER_SIZE, MutableContainer
 from holdfast.interfaces.storage import LeaseSecrets, ReadTestWriteResult, ShareVectors
@@ -34,6 +36,11 @@ from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, o
 from holdfast.servers.storage.slot_edit import SlotEdit, holds, plan_edit, write_container
 
 READ_ANSWER_MAX = 8 << 20  # bytes that one request may read
+SMALL_MAX = CONTENT_MAX // 2  # bytes of a share before and of what is written to it
+
+
+class _NotSmallError(Exception):
+    """Writing takes longer than the thread that commits has time for."""
 
 
 @dataclass(slots=True)
@@ -90,15 +97,33 @@ class MutableSlots:
         async with self._parts.locks.hold(index):
             if self._parts.uploads.of(index):
                 raise ShareConflictError("immutable shares of this index are being uploaded")
-            try:
-                outcome = await self._parts.workers.run(
-                    self._prepare, index, write_enabler, lease, vectors, read_vector
-                )
-            except OSError as error:
-                raise refusal_of(error) from error
+            job = partial(self._prepare, index, write_enabler, lease, vectors, read_vector)
+            if all(_written_size(share) <= SMALL_MAX for share in vectors.values()):
+                with suppress(_NotSmallError):
+                    return (await self._in_one_step(job)).result
+            outcome = await self._parts.workers.run(job)
             if outcome.changes is not None:
-                await self._commit(outcome, outcome.changes)
+                await self._commit(outcome, self._parts.writer.submit(outcome.changes))
             return outcome.result
+
+    async def _in_one_step(self, job: Callable[..., _Outcome]) -> _Outcome:
+        """Prepare what is small in the thread that commits: changing threads would cost more than it does.
+
+        Raises:
+            _NotSmallError: there is a large share. Nothing was done.
+        """
+        prepared: list[_Outcome] = []
+
+        def make_changes() -> Changes:
+            prepared.append(job(small=True))
+            return prepared[0].changes or Changes()
+
+        committed = self._parts.writer.submit(make_changes)
+        await asyncio.wait([committed])
+        if not prepared:
+            committed.result()  # raises what went wrong
+        await self._commit(prepared[0], committed)
+        return prepared[0]
 
     async def read_slot(
         self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None = None
@@ -137,9 +162,9 @@ class MutableSlots:
         with self._slot(index, rows, {}) as slot:
             _check_enabler(slot, write_enabler)
 
-    async def _commit(self, outcome: _Outcome, changes: Changes) -> None:
+    async def _commit(self, outcome: _Outcome, committed: asyncio.Future[None]) -> None:
         try:
-            await self._parts.writer.commit(changes)
+            await committed
         except UnfinishedMoveError:
             self._parts.admission.keep(outcome.reserved, backed=False, stored=outcome.stored)
             raise
@@ -156,13 +181,35 @@ class MutableSlots:
         lease: LeaseRow,
         vectors: Mapping[int, ShareVectors],
         read_vector: Sequence[tuple[int, int]],
+        *,
+        small: bool = False,
     ) -> _Outcome:
-        """Read, test, and write the new versions to files of their own."""
+        """Read, test, and write the new versions to files of their own.
+
+        ``small``: raise _NotSmallError if a share that is to be written is large.
+        """
+        try:
+            return self._prepared(index, write_enabler, lease, vectors, read_vector, small=small)
+        except OSError as error:
+            raise refusal_of(error) from error
+
+    def _prepared(
+        self,
+        index: StorageIndex,
+        write_enabler: bytes,
+        lease: LeaseRow,
+        vectors: Mapping[int, ShareVectors],
+        read_vector: Sequence[tuple[int, int]],
+        *,
+        small: bool,
+    ) -> _Outcome:
         self._parts.redo.retry(index)
         rows = self._parts.catalog.shares_of(index)
         _check_kind(rows)
         with self._slot(index, rows, vectors) as slot:
             _check_enabler(slot, write_enabler)
+            if small and any(number in slot and slot[number].size > SMALL_MAX for number in vectors):
+                raise _NotSmallError
             success = all(
                 holds(slot.get(number), test) for number, share in vectors.items() for test in share.tests
             )
@@ -229,9 +276,10 @@ class MutableSlots:
                 content = self._new_version(name, slot.get(number), edit, vectors[number], write_enabler)
                 moves.append((index, number, name, content))
                 replaces = rows[number].size if number in rows else None
-                changes.put_share(index, number, Kind.MUTABLE, edit.new_size, replaces=replaces)
+                if replaces != edit.new_size:
+                    changes.put_share(index, number, Kind.MUTABLE, edit.new_size, replaces=replaces)
                 changes.put_lease(index, number, lease)
-            if edits:
+            if edits and not slot:
                 parts.disk.make_directory(parts.directory.index_directory(index))
             if any(name and content is None for _, _, name, content in moves) and parts.disk.synchronise:
                 parts.disk.sync_directory(parts.directory.incoming)
@@ -271,6 +319,10 @@ class MutableSlots:
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:
             self._parts.disk.remove(self._parts.directory.waiting(name))
+
+
+def _written_size(share: ShareVectors) -> int:
+    return max((write.offset + len(write.data) for write in share.writes), default=0)
 
 
 def _check_kind(rows: Mapping[int, ShareRow]) -> None:

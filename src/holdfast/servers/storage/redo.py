@@ -18,6 +18,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
@@ -40,6 +41,18 @@ PENDING_MAX = 4096  # records; beyond that, whoever adds one settles first
 _Place = tuple[StorageIndex, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A promise to be kept: the record without the contents. ``kept``: the record has them."""
+
+    serial: int
+    index: StorageIndex
+    number: int
+    name: str  # empty: the share is deleted
+    kind: Kind
+    kept: bool
+
+
 class Redo:
     """Keeps the promises of the catalog. ``settle`` is called now and then, and once at the end."""
 
@@ -58,7 +71,7 @@ class Redo:
         self._workers = workers
         self._lock = threading.Lock()
         self._done: dict[_Place, list[int]] = {}  # serials of moves that are not on stable storage yet
-        self._stuck: dict[StorageIndex, list[tuple[RedoRow, Kind]]] = {}
+        self._stuck: dict[StorageIndex, list[_Move]] = {}
         self._settling = asyncio.Lock()
 
     @property
@@ -75,12 +88,12 @@ class Redo:
             moves: storage index, share number, name of the new file in ``incoming`` (empty: the share is
                 deleted), and its contents, or None if the file has been synchronised.
         """
-        rows = []
+        promised = []
         for index, number, name, content in moves:
-            row = RedoRow(next(self._catalog.serials), index, number, name, content)
-            changes.put_redo(row)
-            rows.append(RedoRow(row.serial, index, number, name, None))
-        changes.afterwards = lambda: self._apply_all(rows, kind)
+            serial = next(self._catalog.serials)
+            changes.put_redo(RedoRow(serial, index, number, name, content))
+            promised.append(_Move(serial, index, number, name, kind, content is not None))
+        changes.afterwards = lambda: self._apply_all(promised)
 
     async def make_room(self) -> None:
         """Wait while too many promises are pending."""
@@ -96,13 +109,13 @@ class Redo:
         if index not in self._stuck:
             return
         with self._lock:
-            rows = self._stuck.pop(index, [])
-        for position, (row, kind) in enumerate(rows):
+            moves = self._stuck.pop(index, [])
+        for position, move in enumerate(moves):
             try:
-                self._apply(row, kind)
+                self._apply(move)
             except OSError:
                 with self._lock:
-                    self._stuck[index] = rows[position:]
+                    self._stuck[index] = moves[position:]
                 raise
 
     async def settle(self) -> None:
@@ -125,26 +138,34 @@ class Redo:
                         self._done[place] = serials + self._done.get(place, [])
                 raise
 
-    def _apply_all(self, rows: Sequence[RedoRow], kind: Kind) -> None:
-        for position, row in enumerate(rows):
+    def _apply_all(self, moves: Sequence[_Move]) -> None:
+        for position, move in enumerate(moves):
             try:
-                self._apply(row, kind)
+                self._apply(move)
             except OSError:
                 log.exception("a stored share could not be put into its place; it will be tried again")
                 with self._lock:
-                    self._stuck.setdefault(row.index, []).extend((later, kind) for later in rows[position:])
+                    self._stuck.setdefault(move.index, []).extend(moves[position:])
                 raise
 
-    def _apply(self, row: RedoRow, kind: Kind) -> None:
-        place = self._directory.share(row.index, row.number)
-        if not row.name:
+    def _apply(self, move: _Move) -> None:
+        place = self._directory.share(move.index, move.number)
+        if not move.name:
             self._disk.remove(place)
-            self._disk.remove_directory(self._directory.index_directory(row.index))
+            self._disk.remove_directory(self._directory.index_directory(move.index))
         else:
-            move = self._disk.publish if kind is Kind.IMMUTABLE else self._disk.replace
-            self._with_directory(row.index, lambda: move(self._directory.waiting(row.name), place))
+            self._with_directory(move.index, lambda: self._put(move, place))
         with self._lock:
-            self._done.setdefault((row.index, row.number), []).append(row.serial)
+            self._done.setdefault((move.index, move.number), []).append(move.serial)
+
+    def _put(self, move: _Move, place: str) -> None:
+        waiting = self._directory.waiting(move.name)
+        if move.kind is Kind.IMMUTABLE:
+            self._disk.publish(waiting, place)
+        elif move.kept:
+            self._disk.replace_unsynchronised(waiting, place)
+        else:
+            self._disk.replace(waiting, place)
 
     def _with_directory(self, index: StorageIndex, move: Callable[[], None]) -> None:
         try:
