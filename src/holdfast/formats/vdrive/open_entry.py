@@ -1,4 +1,4 @@
-"""Entries on their way between those who have the keys and the server, which sees boxes only.
+"""Entries opened by those who have the keys, and what is checked then.
 
 A listing opens names, and the rest of an entry when somebody asks for it: most readers of
 a large directory look for a few children.
@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from holdfast.caps.parsing import CAP_SIZE_MAX, IMMUTABLE_PREFIX, READ_ONLY_PREFIX, parse_cap
+from holdfast.caps.parsing import IMMUTABLE_PREFIX, READ_ONLY_PREFIX, parse_cap
 from holdfast.caps.slots import ChildFaultError, ChildSlots, child_slots
 from holdfast.caps.unknown import ErroneousCap, UnknownCap
-from holdfast.crypto.sealed_boxes import NONCE_SIZE, BoxCipher, SealedBox, SealedBoxError
+from holdfast.crypto.sealed_boxes import BoxCipher, SealedBoxError
 from holdfast.crypto.vdrive_keys import ReadKeys, WriteKeys, log_name, slot_of_bytes
 from holdfast.errors import BadCapabilityError, IntegrityError
 from holdfast.formats.directory_metadata import BadMetadataError, Metadata
 from holdfast.formats.directory_names import BadChildNameError
-from holdfast.formats.vdrive.edge_metadata import metadata_from_cbor, metadata_to_cbor
+from holdfast.formats.vdrive.edge_metadata import metadata_from_cbor
 from holdfast.formats.vdrive.entry import NameEntry, SealedEntry
 from holdfast.formats.vdrive.names import child_name
-
-NONCES_SIZE: Final = 4 * NONCE_SIZE  # bytes, for one entry
 
 _PREFIXES = (READ_ONLY_PREFIX, IMMUTABLE_PREFIX)
 
@@ -133,65 +131,8 @@ class EntryOpener:
         return BadEntryError(f"{where}: the name is not one that can be here")
 
 
-class EntryBoxes(NamedTuple):
-    """An entry without its place and its version: ``Add(slot, *boxes)``, ``Replace(slot, old, *boxes)``."""
-
-    name: SealedBox
-    write: SealedBox
-    read: SealedBox
-    metadata: SealedBox
-
-
-class EntrySealer:
-    """Seals entries of one directory."""
-
-    def __init__(self, keys: WriteKeys, *, uniform: bool = False) -> None:
-        """``uniform``: an entry without a write capability looks like one that has one."""
-        self._name_key = keys.read.name_key
-        self._reader = BoxCipher(keys.read.seal_key, keys.read.index)
-        self._writer = BoxCipher(keys.seal_key, keys.read.index)
-        self._uniform = uniform
-
-    def seal(self, name: str, child: ChildSlots, metadata: Metadata, nonces: bytes) -> EntryBoxes:
-        """Return the boxes of an entry.
-
-        Args:
-            nonces: 64 random bytes, not used before.
-
-        Raises:
-            BadChildNameError: ``name`` cannot be that of a child.
-            ChildFaultError: the child is an unreadable one.
-            BadMetadataError: the metadata is too long, or something in it cannot be expressed.
-        """
-        if child.fault is not None:
-            raise ChildFaultError(child.fault)
-        if len(nonces) != NONCES_SIZE:
-            raise ValueError(f"the nonces of an entry have {NONCES_SIZE} bytes")
-        raw = child_name(name).encode("utf-8")
-        slot = slot_of_bytes(self._name_key, raw)
-        n, w, r, m = (nonces[at : at + NONCE_SIZE] for at in range(0, NONCES_SIZE, NONCE_SIZE))
-        write = SealedBox(b"")
-        if child.rw or self._uniform:
-            write = self._writer.seal(slot, "w", w, _checked_text(child.rw))
-        return EntryBoxes(
-            self._reader.seal(slot, "n", n, raw),
-            write,
-            self._reader.seal(slot, "r", r, _checked_text(child.ro)),
-            self._reader.seal(slot, "m", m, metadata_to_cbor(metadata)),
-        )
-
-
 def _names_only() -> EntryContents:
     return EntryContents(ChildSlots(), {})
-
-
-def _checked_text(text: bytes | None) -> bytes:
-    """Return the text of a capability, or nothing."""
-    if text is None:
-        return b""
-    if len(text) > CAP_SIZE_MAX + len(IMMUTABLE_PREFIX):
-        raise ChildFaultError("malformed")
-    return text
 
 
 def _child(writer: bytes, reader: bytes) -> ChildSlots:
