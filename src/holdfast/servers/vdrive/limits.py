@@ -6,8 +6,7 @@ Source: docs/spec/vdrive.md, section 13.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from holdfast.interfaces.vdrive_errors import (
     BadCreateError,
@@ -16,7 +15,7 @@ from holdfast.interfaces.vdrive_errors import (
     TooManyVdriveRequestsError,
     VdriveRefusalError,
 )
-from holdfast.servers.limits import Places, TokenBuckets, address_key
+from holdfast.servers.limits import Place, Places, TokenBuckets, address_key
 from holdfast.servers.vdrive.settings import VdriveServerSettings
 
 PAUSE_S = 60.0  # for an address whose signatures do not hold
@@ -57,33 +56,25 @@ class RequestLimits:
         if address is not None and isinstance(refusal, _FORGED) and self._signatures.take(address) > 0:
             self._pauses.take(address)
 
-    @contextmanager
-    def poll(self, address: str | None) -> Iterator[None]:
-        """Hold a place for waiting.
+    def poll(self, address: str | None) -> Place:
+        """Return a place for waiting, to be left.
 
         Raises:
             TooManyVdriveRequestsError: there is none.
         """
-        with _place(self._polls, address, "too many wait for news", POLL_RETRY_S):
-            yield
+        return _taken(self._polls, address, "too many wait for news", POLL_RETRY_S)
 
-    @contextmanager
-    def big_answer(self, address: str | None) -> Iterator[None]:
-        """Hold a place for an answer that takes much memory or long.
+    def big_answer(self, address: str | None) -> Place:
+        """Return a place for an answer that takes much memory or long, to be left.
 
         Raises:
             TooManyVdriveRequestsError: there is none.
         """
-        with _place(self._big_answers, address, "too many long answers at once", BIG_ANSWER_RETRY_S):
-            yield
+        return _taken(self._big_answers, address, "too many long answers at once", BIG_ANSWER_RETRY_S)
 
 
-@contextmanager
-def _place(places: Places, address: str | None, refusal: str, retry_s: float) -> Iterator[None]:
+def _taken(places: Places, address: str | None, refusal: str, retry_s: float) -> Place:
     place = places.take(address)
     if place is None:
         raise TooManyVdriveRequestsError(refusal, retry_after_s=retry_s)
-    try:
-        yield
-    finally:
-        place.leave()
+    return place
