@@ -175,7 +175,7 @@ class Disk:
         two without that. After a crash ``source`` may be the old file.
         """
         if exchange(source, target):
-            os.unlink(source)
+            self.remove(source)
         else:
             os.replace(source, target)
 
