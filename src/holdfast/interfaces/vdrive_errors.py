@@ -156,6 +156,12 @@ class BadProofError(VdriveRefusalError, IntegrityError):
     status, code = 422, "BadProof"
 
 
+class RefusedBundleError(VdriveRefusalError, IntegrityError):
+    """A bundle does not hold what its head vouches for, or is none."""
+
+    status, code = 422, "BadBundle"
+
+
 class OperationsMismatchError(VdriveRefusalError, IntegrityError):
     """An operation does not fit what is there."""
 
