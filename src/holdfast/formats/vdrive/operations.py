@@ -111,6 +111,8 @@ def _item(operation: Operation) -> tuple[object, ...]:
 
 def _operation(item: object) -> Operation:
     match item:
+        case [True, *_]:  # which equals 1
+            raise MalformedOperationsError("an operation is of no known form")
         case [1, bytes(slot), None, bytes(name), bytes(write), bytes(read), bytes(metadata)]:
             return Add(slot, name, write, read, metadata)
         case [2, bytes(slot), int(old), bytes(name), bytes(write), bytes(read), bytes(metadata)]:
