@@ -33,6 +33,11 @@ class Database(Protocol):
         """Whether other servers may change it."""
         ...
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the version document says of it."""
+        ...
+
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Run ``function`` on one state of the database, which contains everything answered before.
 

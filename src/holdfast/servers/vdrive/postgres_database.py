@@ -50,6 +50,10 @@ class PostgresDatabase:
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         )
         event.listen(self.writer, "connect", _set_up)
+        with self.writer.connect() as connection:
+            standby = connection.exec_driver_sql("SHOW synchronous_standby_names").scalar_one()
+        # Whether a commit that was answered survives the loss of the machine of the database.
+        self.features = ("durable-sync" if standby else "durable-async",)
         self._reader = self.writer.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )

@@ -64,6 +64,7 @@ class SqliteDatabase:
     """
 
     shared = False
+    features = ("durable-sync",)
 
     def __init__(self, path: Path) -> None:
         # The files that SQLite puts beside it get the same mode.
