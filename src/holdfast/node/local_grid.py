@@ -2,7 +2,7 @@
 each an ordinary node and a process of its own, and the directory of a client.
 
     DIR/grid.json     names of the servers
-    DIR/introducer/   node directory of the introducer
+    DIR/introducer/   node directory of the introducer, which is the virtual drive server too
     DIR/<name>/       node directory of a server
     DIR/client/       node directory of the client
     DIR/servers.yaml  the servers, for clients of tahoe-lafs
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.grid.settings import EncodingSettings
-from holdfast.node.config import NodeSettings
+from holdfast.node.config import NodeSettings, VdriveServerConfig
 from holdfast.node.creation import create_client_node, create_introducer, create_server_node
 from holdfast.node.introducer_list import INTRODUCERS_FILE, write_introducers
 from holdfast.node.introducer_nurls import PUBLISH_FILE, read_introducer_nurls
@@ -252,7 +252,9 @@ class LocalGrid:
         """Make and start the introducer; return what went wrong. The grid works without one."""
         if not (self.directory / GRID_INTRODUCER).exists():
             create_introducer(
-                self.directory / GRID_INTRODUCER, NodeSettings(nickname=self.directory.name[:64])
+                self.directory / GRID_INTRODUCER,
+                NodeSettings(nickname=self.directory.name[:64]),
+                vdrive=VdriveServerConfig(enabled=True, accounts="open"),
             )
         return self._start([GRID_INTRODUCER], lambda name: None)
 

@@ -107,7 +107,7 @@ def announce_services(
     nurls: dict[str, tuple[str, ...]],
     node_nurls: tuple[str, ...],
 ) -> None:
-    """Keep the services of this node announced: storage with its seeds, and what else it offers."""
+    """Keep the services of this node announced, storage with its seeds."""
     identity = services.storage_identity
     if identity is not None and services.storage is not None:
         properties = {
@@ -116,6 +116,10 @@ def announce_services(
             "accepts": not services.storage.settings.read_only,
         }
         client.publish("storage", properties, nurls["storage"])
+    if services.vdrive is not None:
+        settings = services.vdrive.settings
+        properties = {"accounts": settings.accounts, "public-root": settings.public_root}
+        client.publish("vdrive", properties, nurls["vdrive"])
     client.publish("node", {"services": services.names}, node_nurls)
     # A server that waits for news of something notices at once when an introducer goes, comes back or has
     # forgotten everything, and announces itself again.

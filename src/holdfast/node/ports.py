@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from pathlib import Path
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, InputError
 
 PORT_FILE = "port"
 # Below the ports that systems take for outgoing connections: a server that comes back finds its own free.
@@ -41,6 +42,30 @@ def remembered_port(node: Path) -> int | None:
             "or remove the file, and another port is chosen"
         )
     return int(text)
+
+
+def chosen_port(node: Path, host: str) -> int:
+    """Return the port that this node had before; else choose a free one, and keep it.
+
+    Raises:
+        ConfigError: the file that says which it had is damaged.
+        InputError: none is free.
+    """
+    port = remembered_port(node)
+    for candidate in [] if port is not None else ports_to_try():
+        try:
+            socket.create_server((host, candidate), family=_family(host)).close()
+        except OSError:
+            continue
+        remember_port(node, candidate)
+        return candidate
+    if port is None:
+        raise InputError(f"{node.name}: found no free port on {host}; set node.port")
+    return port
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def remember_port(node: Path, port: int) -> None:

@@ -45,7 +45,7 @@ LOGGER = "holdfast.node.process"  # not __name__, which is __main__ in a process
 log = structlog.get_logger(LOGGER)
 
 EXIT_FAILED = 1
-INTRODUCER_CONNECTIONS_MAX = 12_000  # each waiting poll is one
+POLLED_CONNECTIONS_MAX = 12_000  # each waiting poll is one
 STOP_S = 2.5  # for what peers have under way; with the control interface's, less than 5 s in all
 
 
@@ -138,16 +138,19 @@ class _Process:
 
     async def _listen(self, stack: AsyncExitStack, services: Services) -> int:
         limits = (
-            ServerLimits(connections_max=INTRODUCER_CONNECTIONS_MAX, stop_s=STOP_S)
-            if services.introducer is not None
+            ServerLimits(connections_max=POLLED_CONNECTIONS_MAX, stop_s=STOP_S)
+            if services.introducer is not None or services.vdrive is not None
             else ServerLimits(stop_s=STOP_S)
         )
         handler = by_prefix(services.handlers)  # the node's own is added once the port is known
         port = await stack.enter_async_context(
             listening(self._directory, self._config.node, services.identity.tls_path, handler, limits)
         )
+        # What waits for news would hold up the end of the listener.
+        if services.vdrive is not None:
+            stack.callback(services.vdrive.release_polls)
         if services.introducer is not None:
-            stack.callback(services.introducer.release_polls)  # they would hold up the end of the listener
+            stack.callback(services.introducer.release_polls)
             write_introducer_nurls(self._private, services.identity, self._config.node, port)
         return port
 

@@ -1,6 +1,6 @@
 """What a node serves to others: the services its settings name, each under its own path.
 
-Source: docs/spec/control-and-introducer.md, sections 3 and 4.
+Source: docs/spec/control-and-introducer.md, sections 3 and 4; docs/spec/vdrive.md, section 16.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from holdfast.node.config import NodeConfig
 from holdfast.node.identity import NodeIdentity
 from holdfast.node.introducer_nurls import PUBLISH_FILE, nurls_of, read_introducer_nurls
 from holdfast.node.storage_identity import StorageIdentity, load_storage_identity
-from holdfast.node.swissnums import PUBLISH_SWISSNUM_FILE, SUBSCRIBE_SWISSNUM_FILE, read_swissnum
+from holdfast.node.swissnums import (
+    PUBLISH_SWISSNUM_FILE,
+    SUBSCRIBE_SWISSNUM_FILE,
+    VDRIVE_SWISSNUM_FILE,
+    read_swissnum,
+)
 from holdfast.wire.http import Handler
 
 if TYPE_CHECKING:
     from holdfast.servers.introducer.engine import IntroducerEngine
     from holdfast.servers.storage.engine import StorageEngine
+    from holdfast.servers.vdrive.engine import VdriveEngine
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +45,11 @@ class Services:
     storage: StorageEngine | None = None
     storage_identity: StorageIdentity | None = None
     introducer: IntroducerEngine | None = None
+    vdrive: VdriveEngine | None = None
 
     @property
     def names(self) -> list[str]:
-        present = {"storage": self.storage, "introducer": self.introducer}
+        present = {"storage": self.storage, "introducer": self.introducer, "vdrive": self.vdrive}
         return [name for name, engine in present.items() if engine is not None]
 
     def nurls(self, private: Path, config: NodeConfig, port: int) -> dict[str, tuple[str, ...]]:
@@ -52,6 +59,9 @@ class Services:
             found["storage"] = nurls_of(self.identity, config.node, port, self.storage_identity.swissnum)
         if self.introducer is not None:
             found["introducer"] = (read_introducer_nurls(private).subscribe,)
+        if self.vdrive is not None:
+            swissnum = read_swissnum(private / VDRIVE_SWISSNUM_FILE)
+            found["vdrive"] = nurls_of(self.identity, config.node, port, swissnum)
         return found
 
 
@@ -72,6 +82,8 @@ async def open_services(
             await _open_storage(stack, services, directory / STORAGE_DIRECTORY, config)
         if config.introducer.enabled:
             await _open_introducer(stack, services, private, config)
+        if config.vdrive_server.enabled:
+            await _open_vdrive(stack, services, directory, config)
         yield services
 
 
@@ -129,3 +141,13 @@ async def _open_introducer(
     )
     services.introducer = engine
     services.handlers["/introducer"] = services.handlers["/invitation"] = handler
+
+
+async def _open_vdrive(
+    stack: AsyncExitStack, services: Services, directory: Path, config: NodeConfig
+) -> None:
+    from holdfast.node.vdrive_service import open_vdrive_service
+
+    services.vdrive, services.handlers["/vdrive"] = await stack.enter_async_context(
+        open_vdrive_service(directory, config, services.identity)
+    )
