@@ -115,6 +115,30 @@ def test_nesting_ends_at_16(opening: bytes) -> None:
         cbor.decode(opening * 100_000)
 
 
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 65535, 65536])
+def test_arrays_hold_byte_strings_of_any_length(size: int) -> None:
+    items = [bytes(size), 23, 24, b"x" * size, -1, None, [b"y" * size]]
+    encoded = cbor2.dumps(items)
+
+    assert cbor.decode(encoded) == items
+    for end in {*range(min(len(encoded), 40)), len(encoded) - 1, len(encoded) - size - 1, size + 8}:
+        with pytest.raises(cbor.MalformedCborError):
+            cbor.decode(encoded[:end])
+
+
+def test_a_message_may_say_how_much_it_holds() -> None:
+    deep = b"\x81" * 300 + b"\x00"
+    assert cbor.decode(b"\x81\x00", depth_max=1) == [0]
+    cbor.decode(deep, depth_max=300)
+    for refused, depth_max in ((deep, 299), (b"\x81\x81\x00", 1), (b"\x81\x58\x01a", 0)):
+        with pytest.raises(cbor.MalformedCborError, match="deep"):
+            cbor.decode(refused, depth_max=depth_max)
+    assert cbor.decode(b"\x82\x81\x00\x00", items_max=3) == [[0], 0]
+    for refused in (b"\x82\x81\x00\x00", b"\xa1\x00\x81\x00", b"\x9f\x00\x00\x00\xff"):
+        with pytest.raises(cbor.MalformedCborError, match="many"):
+            cbor.decode(refused, items_max=2)
+
+
 def test_a_message_of_countless_tiny_items_is_refused() -> None:
     count = cbor.ITEMS_MAX + 1
     with pytest.raises(cbor.MalformedCborError, match="many"):
