@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError as RowExistsError
 
 from holdfast.crypto import base32
@@ -135,17 +135,10 @@ def charge(connection: Connection, account_id: int, *, dirs: int, entries: int, 
     Raises:
         QuotaExceededError: a limit would be passed; nothing was added.
     """
-    conditions = [accounts.c.id == account_id]
-    values: dict[str, object] = {}
-    for name, more in (("dirs", dirs), ("entries", entries), ("bytes", bytes)):
-        used = accounts.c[f"used_{name}"]
-        if more > 0:
-            conditions.append(used + more <= accounts.c[f"max_{name}"])
-        if more:
-            values[f"used_{name}"] = used + more
-    if not values:
+    if not (dirs or entries or bytes):
         return
-    if connection.execute(update(accounts).where(*conditions).values(values)).rowcount == 0:
+    more = {"account": account_id, "dirs": dirs, "entries": entries, "bytes": bytes}
+    if connection.execute(_CHARGE, more).rowcount == 0:
         raise QuotaExceededError("the account that this directory is charged to is full")
 
 
@@ -167,6 +160,18 @@ _STATE = (
     accounts.c.used_dirs,
     accounts.c.used_entries,
     accounts.c.used_bytes,
+)
+_COUNTERS = [
+    (accounts.c[f"used_{name}"], accounts.c[f"max_{name}"], bindparam(name, type_=BigInteger))
+    for name in ("dirs", "entries", "bytes")
+]
+_CHARGE = (  # built once, for each commit needs it
+    update(accounts)
+    .where(
+        accounts.c.id == bindparam("account"),
+        *[or_(more <= 0, used + more <= allowed) for used, allowed, more in _COUNTERS],
+    )
+    .values({used: used + more for used, _, more in _COUNTERS})
 )
 _REST = (accounts.c.id, accounts.c.disabled, accounts.c.created_at)
 

@@ -123,6 +123,9 @@ class SqliteDatabase:
         return batch, work is not None
 
     def _write(self, batch: list[_Work[Any]]) -> None:
+        if len(batch) == 1:
+            self._write_alone(batch[0])
+            return
         try:
             with self.writer.begin() as connection:
                 for work in batch:
@@ -132,6 +135,15 @@ class SqliteDatabase:
             refusal = refusal_of(error) if isinstance(error, DBAPIError) else _broken(error)
             for work in batch:
                 work.error = refusal
+
+    def _write_alone(self, work: _Work[Any]) -> None:
+        try:
+            with self.writer.begin() as connection:
+                work.result = work.function(connection)
+        except DBAPIError as error:
+            work.error = refusal_of(error)
+        except Exception as error:
+            work.error = error
 
     def _tell(self, batch: list[_Work[Any]]) -> None:
         for work in batch:

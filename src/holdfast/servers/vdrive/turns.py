@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import secrets
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from holdfast.crypto.vdrive_keys import tagged
 from holdfast.interfaces.vdrive import Turn
@@ -50,8 +50,7 @@ def check(connection: Connection, dir_id: int, presented: bytes | None, now: int
     Raises:
         TurnTakenError: it is.
     """
-    query = select(turns.c.turn_hash, turns.c.expires_at).where(turns.c.dir_id == dir_id)
-    current = connection.execute(query).one_or_none()
+    current = connection.execute(_CURRENT, {"dir_id": dir_id}).one_or_none()
     if current is None or now >= current.expires_at:
         return
     if presented is None or not hmac.compare_digest(_stored(presented), current.turn_hash):
@@ -66,6 +65,9 @@ def release(connection: Connection, dir_id: int, now: int) -> None:
 def delete_expired(connection: Connection, now: int) -> None:
     """Delete the turns that are over."""
     connection.execute(delete(turns).where(turns.c.free_until <= now))
+
+
+_CURRENT = select(turns.c.turn_hash, turns.c.expires_at).where(turns.c.dir_id == bindparam("dir_id"))
 
 
 def _stored(turn: bytes) -> bytes:
