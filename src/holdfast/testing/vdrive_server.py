@@ -43,11 +43,16 @@ class ServedVdrive:
         *,
         database_url: str | None = None,
         clock: Callable[[], float] = time.time,
+        listening: bool = True,
         **settings: Any,
     ) -> None:
-        """``settings``: of ``VdriveServerSettings``, others than the usual ones."""
+        """``listening``: over TLS; else the engine alone is there.
+
+        ``settings``: of ``VdriveServerSettings``, others than the usual ones.
+        """
         self.directory = directory
         self.clock = clock
+        self.listening = listening
         self.swissnum = SWISSNUM
         private = directory / "private"
         self.identity = load_node_identity(private) if private.exists() else create_node_identity(private)
@@ -84,6 +89,8 @@ class ServedVdrive:
     async def start(self) -> None:
         """Open the database and listen; again on the same port after a stop."""
         self._engine = await self._stack.enter_async_context(open_vdrive(self.settings, self.clock))
+        if not self.listening:
+            return
         tls = str(self.identity.tls_path)
         limits = ServerLimits(connections_max=CONNECTIONS_MAX)
         handler = vdrive_handler(self._engine, self.swissnum)

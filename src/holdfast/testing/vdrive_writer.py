@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from holdfast.crypto.sealed_boxes import BoxCipher, BoxField
 from holdfast.crypto.vdrive_keys import WriteKeys, enabler_proof, slot_of, write_enabler
@@ -26,8 +26,11 @@ class DirectoryWriter:
     What ``section`` returns is taken as committed at once; ``restore`` undoes that.
     """
 
-    def __init__(self, sid: bytes, write_key: bytes | None = None) -> None:
+    def __init__(
+        self, sid: bytes, write_key: bytes | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.sid = sid
+        self.clock = clock
         self.keys = WriteKeys(write_key or os.urandom(32))
         self.index = self.keys.read.index
         self.refresh_id = self.keys.read.refresh_id
@@ -96,7 +99,7 @@ class DirectoryWriter:
         encoded = encode_operations(operations)
         slots = sorted(after)
         leaves = list(zip(slots, digests_of([after[slot] for slot in slots]), strict=True))
-        now = int(time.time()) if at is None else at
+        now = int(self.clock()) if at is None else at
         head = next_head(
             self.head.head,
             root=root_of(leaves),

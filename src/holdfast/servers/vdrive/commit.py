@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Insert, Row, Select, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from holdfast.formats.vdrive.entry import SealedEntry
 from holdfast.formats.vdrive.head import SignedHead, parse_head
@@ -134,15 +135,16 @@ def _insert_directories(
             "created_at": now,
             "modified_at": now,
         }
-        if connection.execute(statement, values).rowcount:
+        if connection.execute(statement, values).one_or_none() is not None:
             inserted.add(new.index)
     return frozenset(inserted)
 
 
-def _insert_new(connection: Connection) -> Insert:
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(directories).on_conflict_do_nothing(index_elements=["idx"])
-    return sqlite.insert(directories).on_conflict_do_nothing(index_elements=["idx"])
+def _insert_new(connection: Connection) -> ReturningInsert[int]:
+    """Return what inserts a directory unless there is one, and tells whether it did."""
+    insert_here = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    new: Insert = insert_here(directories).on_conflict_do_nothing(index_elements=["idx"])
+    return new.returning(directories.c.id)
 
 
 def _begin(connection: Connection, create: PreparedCreate, dir_id: int, now: int) -> None:
