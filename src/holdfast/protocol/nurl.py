@@ -78,6 +78,11 @@ def spki_hash_bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=")
 
 
+def spki_hash_text(digest: bytes) -> str:
+    """Return the 43 characters that stand for a hash of 32 bytes."""
+    return _encode(digest)
+
+
 def _encode(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from holdfast.wire.answer_tap import AnswerTap
 from holdfast.wire.client_connection import Answer, BrokenAnswerError, Buffer, ClientConnection
 from holdfast.wire.heads import request_head
 from holdfast.wire.pinning import WrongKeyError, check_pin
@@ -74,6 +75,7 @@ class ServerConnections:
         sink: memoryview | None = None,
         repeatable: bool = True,
         urgent: bool = False,
+        tap: AnswerTap | None = None,
     ) -> Answer:
         """Send one request and return its answer.
 
@@ -86,6 +88,7 @@ class ServerConnections:
             body_max: bytes of body accepted.
             sink: destination of a 206 body.
             urgent: do not wait while all connections are busy, but make one more.
+            tap: where the body of a 200 answer goes while it comes. Only for what is not repeatable.
         """
         async with nullcontext() if urgent else self._free:
             while True:
@@ -93,7 +96,7 @@ class ServerConnections:
                 was_used = connection.reused
                 try:
                     return await self._exchange(
-                        connection, method, target, headers, pieces, silence_s, body_max, sink
+                        connection, method, target, headers, pieces, silence_s, body_max, sink, tap
                     )
                 except BrokenAnswerError:
                     raise
@@ -152,13 +155,16 @@ class ServerConnections:
         silence_s: float,
         body_max: int,
         sink: memoryview | None,
+        tap: AnswerTap | None,
     ) -> Answer:
         length = _length(pieces)
-        head = request_head(method, target, headers, self._addresses[0].host_header, length)
+        chunked = pieces is not None and length is None
+        host = self._addresses[0].host_header
+        head = request_head(method, target, headers, host, length, chunked=chunked)
         kept = False
         try:
             allowance_s = silence_s + (length or 0) / SENT_BYTES_PER_S_MIN
-            answer = await connection.send(head, pieces or (), body_max, sink, silence_s, allowance_s)
+            answer = await connection.send(head, pieces or (), body_max, sink, silence_s, allowance_s, tap)
             kept = connection.usable
             return answer
         finally:

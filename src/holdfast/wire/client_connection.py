@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from holdfast.wire.answer_tap import AnswerTap
 from holdfast.wire.heads import HEAD_SIZE_MAX, Head, HeadParser, MalformedHeadError
 from holdfast.wire.streamed_body import StreamedBody
 
@@ -44,6 +45,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._answer: Answer | None = None
         self._sink: memoryview | None = None
         self._sinking = False
+        self._tap: AnswerTap | None = None
         self._left: int | None = 0  # bytes of the body still to come; None: until its own end
         self._body_max = 0
         self._done: asyncio.Future[Answer] | None = None
@@ -89,6 +91,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         sink: memoryview | None,
         silence_s: float,
         first_byte_s: float,
+        tap: AnswerTap | None = None,
     ) -> asyncio.Future[Answer]:
         """Send a request; return the future answer.
 
@@ -100,6 +103,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             sink: where the body of a 206 answer is to go, if it fits.
             silence_s: seconds without progress after which the peer counts as hung.
             first_byte_s: the same for the time before the first sign of progress.
+            tap: where the body of a 200 answer goes, instead of into the answer.
 
         The future raises ConnectionError (BrokenAnswerError if the peer misbehaved), TimeoutError.
         """
@@ -108,6 +112,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._done = self._loop.create_future()
         self._body_max, self._sink, self._answer = body_max, sink, None
         self._sinking = False
+        self._tap = tap
         self._silence_s = silence_s
         self._last_progress = self._loop.time()
         self._alarm = self._loop.call_later(first_byte_s, self._check_progress)
@@ -193,6 +198,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _check_progress(self) -> None:
         """Give the peer up if it has been silent too long; else look again when it may have been."""
+        if self._tap is not None and self._tap.resting:
+            self._last_progress = self._loop.time()  # it has to be silent
         left = self._last_progress + self._silence_s - self._loop.time()
         if left > 0.001 and self._done is not None:
             self._alarm = self._loop.call_later(left, self._check_progress)
@@ -262,8 +269,23 @@ class ClientConnection(asyncio.BufferedProtocol):
         if answer.head.status == 206 and self._sink is not None:
             self._sink[answer.sunk : answer.sunk + len(data)] = data
             answer.sunk += len(data)
+        elif self._tap is not None and answer.head.status == 200:
+            self._feed(self._tap, data)
+            answer.sunk += len(data)
         else:
             answer.body += data
+
+    def _feed(self, tap: AnswerTap, data: bytes) -> None:
+        if not data:
+            return
+        tap.feed(data, self._go_on)
+        if tap.resting and self._transport is not None:
+            self._transport.pause_reading()
+
+    def _go_on(self) -> None:
+        self._last_progress = self._loop.time()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _start_sinking(self) -> None:
         """Let the rest of a known length go straight to the sink."""

@@ -141,13 +141,21 @@ class HeadParser:
 
 
 def request_head(
-    method: str, target: str, headers: Iterable[tuple[str, str]], host: str, length: int | None
+    method: str,
+    target: str,
+    headers: Iterable[tuple[str, str]],
+    host: str,
+    length: int | None,
+    *,
+    chunked: bool = False,
 ) -> bytes:
-    """Return the head of a request; ``length`` None means no body and no Content-Length."""
+    """Return the head of a request; ``length`` None means no body, or one in chunked coding."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in headers]
     if length is not None:
         lines.append(f"Content-Length: {length}")
+    elif chunked:
+        lines.append("Transfer-Encoding: chunked")
     return _joined(lines)
 
 

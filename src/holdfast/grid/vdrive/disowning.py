@@ -1,0 +1,191 @@
+"""Gives up what a server has lost for good, and makes this client's own changes among it anew.
+
+Only a person may ask for it: what others did in the lost versions is gone once they see this.
+
+Source: docs/spec/vdrive.md, sections 7.6 and 14.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import structlog
+
+from holdfast.crypto.vdrive_keys import WriteKeys, log_name
+from holdfast.errors import IntegrityError
+from holdfast.formats.vdrive.entry import SealedEntry
+from holdfast.formats.vdrive.head import parse_head
+from holdfast.formats.vdrive.open_entry import EntryOpener, OpenEntry
+from holdfast.formats.vdrive.operations import Add, Delete, parse_operations
+from holdfast.grid.vdrive.commits import parcel
+from holdfast.grid.vdrive.contexts import VdriveCore, fetch_context
+from holdfast.grid.vdrive.directory import VdriveDirectory
+from holdfast.grid.vdrive.healing import HealReport
+from holdfast.grid.vdrive.journal import JournalCommit, JournalHead
+from holdfast.grid.vdrive.proofs import prove_context
+from holdfast.grid.vdrive.signing import HeadWords, signed_change
+from holdfast.grid.vdrive.views import ChangeResult, DeleteEntry, EntriesView, EntryChange, PutEntry
+from holdfast.interfaces.vdrive import CommitRequest
+from holdfast.interfaces.vdrive_errors import VdriveRefusalError
+from holdfast.protocol.vdrive_commit_messages import decode_commit_request, encode_commit_request
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_NAMES_AT_ONCE = 500
+_NO_SLOT = bytes(32)  # of no name; a context is asked for some slot
+
+Change = Callable[[Sequence[str], Callable[[EntriesView], list[EntryChange]]], Awaitable[ChangeResult]]
+"""Changes names of the directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostChange:
+    """What all lost commits together did to one name.
+
+    Attributes:
+        name: empty as long as only its slot is known.
+        before: version of the entry that they found; None if there was none.
+        after: what they left; None if nothing.
+    """
+
+    slot: bytes
+    name: str
+    before: int | None
+    after: OpenEntry | None
+
+
+async def disown(
+    core: VdriveCore, directory: VdriveDirectory, keys: WriteKeys, report: HealReport, change: Change
+) -> HealReport:
+    """Commit a head that gives up everything beyond the server's version; then make lost changes anew."""
+    lost = core.memory.journal.following(directory.index, report.version)
+    await _say_so(core, directory, keys)
+    await _make_directories(core, directory, lost)
+    made: list[str] = []
+    conflicts: list[str] = []
+    opener = EntryOpener(keys.read, keys)
+    changes = await _named(
+        core, directory, opener, lost_changes(opener, directory.index, lost, report.version)
+    )
+    for some in _batches(changes):
+        fitting: list[LostChange] = []
+
+        def plan(view: EntriesView, some: Sequence[LostChange] = some) -> list[EntryChange]:
+            nonlocal fitting
+            fitting = [one for one in some if _fits(view.get(one.name), one)]
+            return [_again(one) for one in fitting]
+
+        await change([one.name for one in some], plan)
+        made += [one.name for one in fitting]
+        conflicts += [one.name for one in some if one not in fitting]
+    head = await directory.head()
+    return replace(
+        report, version=head.version, disowned=True, made_again=tuple(made), conflicts=tuple(conflicts)
+    )
+
+
+def lost_changes(
+    opener: EntryOpener, index: bytes, lost: Sequence[JournalCommit], version: int
+) -> list[LostChange]:
+    """Return what commits beyond ``version`` did to each name of a directory, all of them together."""
+    found: dict[bytes, LostChange] = {}
+    names: dict[bytes, str] = {}
+    for commit in lost:
+        for section in decode_commit_request(commit.request).sections:
+            written = parse_head(section.head.head).version
+            if section.index != index or written <= version:
+                continue
+            for operation in parse_operations(section.operations):
+                before = None if isinstance(operation, Add) else operation.old
+                after = None
+                if not isinstance(operation, Delete):
+                    boxes = operation.name, operation.write, operation.read, operation.metadata
+                    try:
+                        after = opener.open(SealedEntry(operation.slot, written, *boxes))
+                    except IntegrityError:
+                        continue
+                    names[operation.slot] = after.name
+                earlier = found.get(operation.slot)
+                if earlier is not None:
+                    before = earlier.before
+                found[operation.slot] = LostChange(
+                    operation.slot, names.get(operation.slot, ""), before, after
+                )
+    return [one for one in found.values() if one.before is not None or one.after is not None]
+
+
+async def _named(
+    core: VdriveCore, directory: VdriveDirectory, opener: EntryOpener, changes: Sequence[LostChange]
+) -> list[LostChange]:
+    """Return the changes with their names; deletions of what is not there are done already."""
+    unnamed = {one.slot for one in changes if not one.name}
+    names: dict[bytes, str] = {}
+    for slots in _batches(sorted(unnamed)):
+        context = await fetch_context(core, directory.state, directory.read_keys.verify_key, slots)
+        for slot, entry in context.entries.items():
+            names[slot] = opener.open(entry).name
+    named = [replace(one, name=one.name or names.get(one.slot, "")) for one in changes]
+    return [one for one in named if one.name]
+
+
+def _batches(items: Sequence[T]) -> list[Sequence[T]]:
+    return [items[start : start + _NAMES_AT_ONCE] for start in range(0, len(items), _NAMES_AT_ONCE)]
+
+
+async def _say_so(core: VdriveCore, directory: VdriveDirectory, keys: WriteKeys) -> None:
+    """Sign and commit the head that gives up what is remembered."""
+    state, server = directory.state, core.server(directory.state)
+    answer = await server.context(state.index, [_NO_SLOT])
+    head = core.guard.verify(state, answer.head, keys.verify_key)
+    context = prove_context(head, answer.tree, answer.entries, [_NO_SLOT])
+    known = core.memory.known(state.index)
+    now = int(core.clock())
+    if known is not None:  # it has to be newer than what it gives up
+        now = max(now, parse_head(known.signed.head).time + 1)
+    signed = signed_change(keys, context, [], HeadWords(now=now, disown_base=head.version))
+    sid = core.servers.service_id(state.place)
+    sent = parcel(CommitRequest((), (signed.section,)), {state.index: keys}, sid, None)
+    after = signed.after.head
+    heads = [JournalHead(state.index, after.version, after.head_hash, sent.authority.enablers[state.index])]
+    number = await core.memory.journal.begin(sid, encode_commit_request(sent.request), heads)
+    await server.commit(sent.request, sent.authority)
+    await core.guard.observe(server, state, after, known)
+    await core.memory.journal.applied(number)
+    log.warning(
+        "lost history of a directory was disowned", directory=log_name(state.index), base=head.version
+    )
+
+
+async def _make_directories(
+    core: VdriveCore, directory: VdriveDirectory, lost: Sequence[JournalCommit]
+) -> None:
+    """Make directories again that were made in lost commits, with their first entries."""
+    server = core.server(directory.state)
+    sid = core.servers.service_id(directory.cap.place)
+    for commit in lost:
+        request = decode_commit_request(commit.request)
+        made = {new.index for new in request.creates}
+        if not made:
+            continue
+        sections = tuple(section for section in request.sections if section.index in made)
+        enablers = {head.index: head.enabler for head in commit.heads}
+        sent = parcel(CommitRequest(request.creates, sections), {}, sid, core.servers.account(sid), enablers)
+        try:
+            await server.commit(sent.request, sent.authority)
+        except VdriveRefusalError as error:
+            log.warning("a lost directory could not be made again", reason=str(error))
+
+
+def _fits(entry: OpenEntry | None, lost: LostChange) -> bool:
+    """Tell whether a name leads to what the lost changes found there."""
+    return (None if entry is None else entry.version) == lost.before
+
+
+def _again(lost: LostChange) -> EntryChange:
+    if lost.after is None:
+        return DeleteEntry(lost.name)
+    return PutEntry(lost.name, lost.after.child, lost.after.metadata)

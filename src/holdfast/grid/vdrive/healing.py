@@ -1,0 +1,189 @@
+"""Gives a server back what it has lost: the commits of this client, byte for byte, as long as they fit.
+
+Whoever signed them, and in which order they belong, is in the commits themselves. What does not come back,
+because the client that sent it does not come back, can only be given up; a person decides that.
+
+Source: docs/spec/vdrive.md, section 14.7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+import structlog
+
+from holdfast.crypto.vdrive_keys import WriteKeys, log_name
+from holdfast.errors import IntegrityError
+from holdfast.formats.vdrive.head import head_hash, parse_head
+from holdfast.grid.vdrive.commits import parcel
+from holdfast.grid.vdrive.contexts import VdriveCore
+from holdfast.grid.vdrive.journal import JournalCommit
+from holdfast.grid.vdrive.state import DirectoryState
+from holdfast.interfaces.vdrive import CommitRequest, VirtualDriveServer
+from holdfast.interfaces.vdrive_errors import (
+    ForkDetectedError,
+    HeadConflictError,
+    VdriveRefusalError,
+)
+from holdfast.protocol.vdrive_commit_messages import decode_commit_request
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HealReport:
+    """What came back, and what did not.
+
+    Attributes:
+        found: version the server had.
+        version: that it has now.
+        remembered: the newest version seen before.
+        resent: versions of the directory that were given back.
+        disowned: what was lost beyond that was given up.
+        made_again: names whose changes were lost, and were made anew.
+        conflicts: names whose changes were lost, and are no longer what this client knew; left alone.
+    """
+
+    found: int
+    version: int
+    remembered: int
+    resent: tuple[int, ...] = ()
+    disowned: bool = False
+    made_again: tuple[str, ...] = field(default=(), repr=False)
+    conflicts: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Nothing that was seen before is missing."""
+        return not self.disowned and self.version >= self.remembered
+
+    @property
+    def missing(self) -> range:
+        """Versions that did not come back."""
+        return range(self.version + 1, self.remembered + 1) if not self.disowned else range(0)
+
+
+class Healing:
+    """Heals the directories of one client, each once at a time."""
+
+    def __init__(self, core: VdriveCore) -> None:
+        self._core = core
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+
+    async def replay(self, state: DirectoryState, verify_key: bytes, keys: WriteKeys | None) -> HealReport:
+        """Send again what the server has lost of a directory.
+
+        Args:
+            keys: None if the directory is held read-only. The journal has what it takes all the same.
+
+        Raises:
+            ForkDetectedError: what the server has is no part of the history seen before.
+        """
+        lock = self._locks.setdefault(state.index, asyncio.Lock())
+        async with lock:
+            return await self._replay(state, verify_key, keys)
+
+    async def _replay(self, state: DirectoryState, verify_key: bytes, keys: WriteKeys | None) -> HealReport:
+        core, server = self._core, self._core.server(state)
+        known = core.memory.known(state.index)
+        answer = await server.describe(state.index)
+        head = core.guard.verify(state, answer.head, verify_key)
+        if known is None or head.version >= known.version:
+            head = await core.guard.observe(server, state, head, known)
+            return HealReport(head.version, head.version, head.version)
+        self._check_ancestor(state, head.version, head.head_hash)
+        sid = core.servers.service_id(state.place)
+        resent = await _Replay(core, server, sid, keys).run(state.index, head.version, head.head_hash)
+        version = resent[-1] if resent else head.version
+        log.info(
+            "commits were given back to a server",
+            directory=log_name(state.index),
+            found=head.version,
+            version=version,
+            remembered=known.version,
+        )
+        report = HealReport(head.version, version, known.version, tuple(resent))
+        if report.complete:
+            answer = await server.describe(state.index)
+            now = core.guard.verify(state, answer.head, verify_key)
+            await core.guard.observe(server, state, now, known)
+        return report
+
+    def _check_ancestor(self, state: DirectoryState, version: int, found: bytes) -> None:
+        """Raise if the head that a server went back to is known to be none of those seen before."""
+        hashes = self._core.memory.journal.hashes_of(state.index, version)
+        if version in state.chain:
+            hashes.add(state.chain[version])
+        if hashes and found not in hashes:
+            raise ForkDetectedError(
+                f"directory {log_name(state.index)}: the server went back to a version that there never was",
+                version=version,
+            )
+
+
+class _Replay:
+    """One run; commits over several directories lead it from one to the other."""
+
+    def __init__(
+        self, core: VdriveCore, server: VirtualDriveServer, sid: bytes, keys: WriteKeys | None
+    ) -> None:
+        self._core = core
+        self._server = server
+        self._sid = sid
+        self._keys = {} if keys is None else {keys.read.index: keys}
+        self._entered: set[bytes] = set()
+
+    async def run(self, index: bytes, version: int, found: bytes) -> list[int]:
+        """Send all commits of the journal that follow a head, in order; return the versions made."""
+        self._entered.add(index)
+        made: list[int] = []
+        for commit in self._core.memory.journal.following(index, version):
+            request = decode_commit_request(commit.request)
+            following = _following(request, index, found)
+            if following is None:
+                continue
+            if not await self._sent(commit, request):
+                break
+            version, found = following
+            made.append(version)
+        return made
+
+    async def _sent(self, commit: JournalCommit, request: CommitRequest) -> bool:
+        """Send a commit; if other directories in it are behind as well, bring those forward first."""
+        if await self._accepted(commit, request):
+            return True
+        others = {section.index for section in request.sections} - self._entered
+        for index in others:
+            if index in {new.index for new in request.creates}:
+                continue
+            head = (await self._server.describe(index)).head
+            await self.run(index, parse_head(head.head).version, head_hash(head.head))
+        return bool(others) and await self._accepted(commit, request)
+
+    async def _accepted(self, commit: JournalCommit, request: CommitRequest) -> bool:
+        enablers = {head.index: head.enabler for head in commit.heads}
+        parcel_ = parcel(request, self._keys, self._sid, self._core.servers.account(self._sid), enablers)
+        try:
+            await self._server.commit(request, parcel_.authority)
+        except HeadConflictError:
+            return False
+        except VdriveRefusalError as error:
+            log.warning("a commit of the journal is refused", reason=str(error))
+            return False
+        if not commit.applied:
+            await self._core.memory.journal.applied(commit.number)
+        return True
+
+
+def _following(request: CommitRequest, index: bytes, found: bytes) -> tuple[int, bytes] | None:
+    """Return version and hash of the head that a commit puts on the head ``found``; None if it does not."""
+    for section in request.sections:
+        if section.index == index:
+            try:
+                head = parse_head(section.head.head)
+            except IntegrityError:
+                return None
+            return (head.version, head_hash(section.head.head)) if head.previous == found else None
+    return None

@@ -1,0 +1,146 @@
+"""The SQLite database in which a client keeps what it must not forget, and one thread that writes to it.
+
+Several processes may use it. Readers never wait for writers. A damaged file is put aside and begun anew.
+
+Source: docs/spec/vdrive.md, section 7.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from holdfast.errors import UnavailableError
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+BUSY_S = 5.0  # another process may hold the database as long as that
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS heads (
+        idx BLOB PRIMARY KEY, version INTEGER NOT NULL, hash BLOB NOT NULL, head BLOB NOT NULL,
+        signature BLOB NOT NULL, seen REAL NOT NULL, contact REAL NOT NULL,
+        chain_verified INTEGER NOT NULL, base_version INTEGER, base_hash BLOB, bound INTEGER NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS commits (
+        id INTEGER PRIMARY KEY, sid BLOB NOT NULL, request BLOB NOT NULL, size INTEGER NOT NULL,
+        sent REAL NOT NULL, applied INTEGER NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS commit_heads (
+        commit_id INTEGER NOT NULL REFERENCES commits ON DELETE CASCADE, idx BLOB NOT NULL,
+        version INTEGER NOT NULL, hash BLOB NOT NULL, enabler BLOB NOT NULL,
+        PRIMARY KEY (commit_id, idx, version))""",
+    "CREATE INDEX IF NOT EXISTS commit_heads_by_version ON commit_heads (idx, version)",
+    "CREATE INDEX IF NOT EXISTS commits_open ON commits (id) WHERE NOT applied",
+)
+
+
+class VdriveMemoryError(UnavailableError):
+    """What has to be kept on this machine cannot be: its disk is full, say."""
+
+
+class MemoryDatabase:
+    """Opened, or made, once it is needed. Only its owner can read it."""
+
+    def __init__(self, path: Path | None) -> None:
+        """``path``: None keeps everything in memory, for programs without a node."""
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-vdrive-memory")
+        self._opening = threading.Lock()
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+
+    def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what ``job`` finds. It takes no longer than a look into a file.
+
+        Raises:
+            VdriveMemoryError: the database cannot be read.
+        """
+        try:
+            return job(self._connections()[0])
+        except (sqlite3.Error, OSError) as error:
+            raise VdriveMemoryError(f"what is known of virtual drives cannot be read: {error}") from None
+
+    async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``job`` in one transaction, and return what it returns once that is stored.
+
+        Raises:
+            VdriveMemoryError: it cannot be stored.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, job)
+
+    def close(self) -> None:
+        """Store what is under way, and let go of the file."""
+        self._thread.shutdown(wait=True)
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+
+    def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            writer = self._connections()[1]
+            with writer:
+                writer.execute("BEGIN IMMEDIATE")
+                return job(writer)
+        except (sqlite3.Error, OSError) as error:
+            raise VdriveMemoryError(f"what is done on virtual drives cannot be noted: {error}") from None
+
+    def _connections(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        """Return the connection that reads and the one that writes."""
+        with self._opening:
+            if self._reader is None or self._writer is None:
+                self._reader, self._writer = self._open()
+            return self._reader, self._writer
+
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        if self._path is None:
+            only = _prepared(_connected(":memory:"))
+            return only, only
+        try:
+            writer = _opened(self._path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            _put_aside(self._path, error)
+            writer = _opened(self._path)
+        return _connected(self._path), writer
+
+
+def _connected(path: Path | str) -> sqlite3.Connection:
+    """Return a connection on which a transaction begins where it is said to begin. One thread uses it."""
+    return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.close(descriptor)
+    return _prepared(_connected(path))
+
+
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A crash of the machine may cost the last moments of memory, never its consistency.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        for statement in _TABLES:
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _put_aside(path: Path, error: Exception) -> None:
+    log.warning("what was known of virtual drives is damaged; begun anew", path=str(path), reason=str(error))
+    path.replace(f"{path}.damaged")
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)

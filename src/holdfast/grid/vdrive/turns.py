@@ -1,0 +1,54 @@
+"""The right to be the only one to commit for a moment, for those whom others are always ahead of.
+
+Source: docs/spec/vdrive.md, section 8.8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from holdfast.crypto.vdrive_keys import WriteKeys, write_enabler
+from holdfast.grid.vdrive.delivery import TRANSIENT, Patience, enrol
+from holdfast.interfaces.vdrive import VirtualDriveServer
+from holdfast.interfaces.vdrive_errors import BadWriteEnablerError
+
+
+class Turns:
+    """The turns that one batch of changes has."""
+
+    def __init__(self, server: VirtualDriveServer, sid: bytes, keys: Mapping[bytes, WriteKeys]) -> None:
+        """``keys`` by the index of their directory."""
+        self._server = server
+        self._sid = sid
+        self._keys = keys
+        self._turns: dict[bytes, tuple[bytes, float]] = {}  # and when each ends
+
+    @property
+    def held(self) -> dict[bytes, bytes]:
+        """Turns by index, as far as they have not ended."""
+        now = asyncio.get_running_loop().time()
+        return {index: turn for index, (turn, end) in self._turns.items() if now < end}
+
+    async def take(self, patience: Patience) -> bool:
+        """Have a turn of every directory; return False if nobody wants it any more.
+
+        All ask in the same order, so that no two wait for each other.
+        """
+        enrolled: set[bytes] = set()
+        for index in sorted(self._keys):
+            while index not in self.held:
+                keys = self._keys[index]
+                asked = asyncio.get_running_loop().time()
+                try:
+                    turn = await self._server.turn(index, write_enabler(keys.write_key, self._sid))
+                    self._turns[index] = turn.turn, asked + turn.ttl_s
+                except BadWriteEnablerError:
+                    if index in enrolled:
+                        raise
+                    enrolled.add(index)
+                    await enrol(self._server, keys, self._sid)
+                except TRANSIENT as error:
+                    if not await patience.after(error):
+                        return False
+        return True
