@@ -149,6 +149,31 @@ def test_a_header_whose_parts_do_not_fit_together_is_refused(header: BundleHeade
         read(joined(header, ENTRIES))
 
 
+def test_a_tail_that_leaves_out_versions_is_refused() -> None:
+    assert READER.head is not None
+    header = replace(HEADER, head=sign_head(KEYS, replace(READER.head, version=7)))
+    with pytest.raises(BadBundleError, match="follow one another"):
+        read(joined(header, ENTRIES))
+
+
+@pytest.mark.parametrize(
+    "end", ["b802010265656e6403", "a201 78 03 656e64 02 03", "a203656e640203", "a202 03 01 63 656e64"]
+)
+def test_another_encoding_of_the_end_is_refused(end: str) -> None:
+    whole = joined(HEADER, ENTRIES)
+    usual = encode_end(3)
+    assert read(whole.removesuffix(usual) + usual)
+    with pytest.raises(BadBundleError):
+        read(whole.removesuffix(usual) + bytes.fromhex(end))
+
+
+def test_an_entry_in_another_encoding_is_refused() -> None:
+    parts = [encode_header(HEADER), *map(encode_entry, ENTRIES), encode_end(3)]
+    parts[1] = b"\x98\x06" + parts[1][1:]
+    with pytest.raises(BadBundleError, match="deterministic"):
+        read(b"".join(parts))
+
+
 def test_a_tail_may_begin_anywhere() -> None:
     for tail in ((), HEADER.tail[1:]):
         reader, _ = read(joined(replace(HEADER, tail=tail), ENTRIES))

@@ -212,6 +212,13 @@ def test_the_verdict_is_fine_exactly_if_one_history_continues_the_other(
         assert (verdict == Verdict.FINE) == (remembered <= min(forked_at, shown))
 
 
+def test_the_search_for_a_word_of_disowning_ends_where_none_can_be_newer() -> None:
+    long = Chain().grown(3000)
+    assert outcome(long.cut(2999), long.remembered()) == (Verdict.ROLLED_BACK, True, 0)
+    fork = long.cut(2990).grown(3005, nonce=1)
+    assert outcome(fork, long.remembered()) == (Verdict.FORKED, True, 4 + 1000)  # a page of them
+
+
 def test_long_histories_are_walked_in_pages() -> None:
     long = Chain().grown(2500)
     assert outcome(long, long.remembered(3)) == (Verdict.FINE, True, 2496)
