@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from holdfast.caps.parsing import parse_cap
+from holdfast.caps.slots import child_slots
 from holdfast.caps.vdrive import VdrivePlace, VdriveReadCap, VdriveWriteCap
+from holdfast.crypto.sealed_boxes import BoxCipher, SealedBoxError
 from holdfast.crypto.vdrive_keys import WriteKeys, enabler_proof
 from holdfast.formats.vdrive.bundle import BundleReader
 from holdfast.formats.vdrive.entry import SealedEntry
@@ -58,6 +60,12 @@ from holdfast.testing.vdrive_server import LOTS, ServedVdrive
 from holdfast.testing.vdrive_writer import DirectoryWriter
 
 CHK = "URI:CHK:aaaaaaaaaaaaaaaaaaaaaaaaaa:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb:3:10:28733"
+FILES = (
+    CHK,
+    "URI:LIT:mfrggzdfmy",
+    "URI:SSK:aaaaaaaaaaaaaaaaaaaaaaaaaa:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbba",
+    "URI:MDMF:aaaaaaaaaaaaaaaaaaaaaaaaaa:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbba",
+)
 SECRET = b"lease secret".ljust(32, b".")
 DIRECTORY_SIZE = 1000
 ENTRY_SIZE = 200
@@ -250,10 +258,14 @@ class VdriveServiceSuite:
         place = VdrivePlace(service.served.sid, service.served.swissnum, service.served.settings.hints)
         full = VdriveWriteCap(place, child.keys.write_key)
         weak = full.read_only.to_text()
+        children = {
+            "read-write directory": child_slots(full.to_text().encode(), None),
+            "read-only directory": child_slots(None, weak.encode()),
+            **{f"file {number}": child_slots(text.encode(), None) for number, text in enumerate(FILES)},
+        }
         operations = [
-            parent.put("read-write directory", weak, write=full.to_text()),
-            parent.put("read-only directory", weak),
-            parent.put("file", CHK),
+            parent.put(name, text_of(slots.ro), write=None if slots.rw is None else text_of(slots.rw))
+            for name, slots in children.items()
         ]
         await service.server.commit(CommitRequest((), (parent.section_of(operations),)), parent.authority())
         write, read = await founding.get(parent.index, parent.slot("read-write directory"))
@@ -263,10 +275,13 @@ class VdriveServiceSuite:
         assert isinstance(reader, VdriveReadCap)
         assert len(await founding.list(reader.index)) == 1  # what it leads to is read, and cannot be written
         assert not reader.writable
-        for name, held in (("read-only directory", weak), ("file", CHK)):
+        for name, slots in children.items():
             write, read = await founding.get(parent.index, parent.slot(name))
-            assert write == b""
-            assert parent.open(parent.slot(name), "r", read) == held
+            assert parent.open(parent.slot(name), "r", read) == text_of(slots.ro)
+            writable = parse_cap(text_of(slots.strongest))
+            assert bool(write) == (getattr(writable, "writable", False) is True)
+            with pytest.raises(SealedBoxError):  # a reader's key does not open it
+                BoxCipher(parent.keys.read.seal_key, parent.index).open(parent.slot(name), "w", write)
 
     @pytest.mark.seed("S-077")
     async def test_a_child_that_is_not_there_raises_two_ways(
@@ -737,6 +752,11 @@ async def entries(service: Service, writer: DirectoryWriter) -> list[SealedEntry
 async def size_of_entries(service: Service, writer: DirectoryWriter) -> int:
     """Return what the entries of a directory count for."""
     return sum(ENTRY_SIZE + sum(map(len, one[2:])) for one in await entries(service, writer))
+
+
+def text_of(cap: bytes | None) -> str:
+    """Return a capability as text."""
+    return (cap or b"").decode("ascii")
 
 
 def key_of_root(private: Path) -> bytes:

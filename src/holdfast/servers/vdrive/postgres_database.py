@@ -45,6 +45,7 @@ class PostgresDatabase:
             place.set(drivername="postgresql+psycopg"),
             pool_size=READERS + WRITERS,
             max_overflow=0,
+            hide_parameters=True,  # they have no place in logs
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
             connect_args={"connect_timeout": CONNECT_TIMEOUT_S},

@@ -177,6 +177,7 @@ def _engine(path: Path, begin: str, cache_kib: int, *, connections: int) -> Engi
         f"sqlite:///{path}",
         pool_size=connections,
         max_overflow=0,
+        hide_parameters=True,  # they have no place in logs
         connect_args={"check_same_thread": False, "timeout": BUSY_S, "cached_statements": 256},
     )
 
