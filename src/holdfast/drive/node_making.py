@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from holdfast.caps import DirectoryCap, ErroneousCap, parse_cap
-from holdfast.caps.slots import ChildFaultError, ChildSlots, child_slots
+from holdfast.caps import ErroneousCap, parse_cap
+from holdfast.caps.slots import ChildFaultError, ChildSlots, ListableCap, child_slots
 from holdfast.drive.directory_contents import DirectoryContents
 from holdfast.drive.known_node import KnownNode
 from holdfast.drive.opaque_node import OpaqueNode, bytes_of
@@ -20,8 +20,9 @@ from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 
 if TYPE_CHECKING:
     from holdfast.drive.stored_directory import StoredDirectoryNode
+    from holdfast.grid.vdrive.guard import VersionBound
 
-DirectoryKind = Literal["sdmf", "mdmf", "immutable"]
+DirectoryKind = Literal["sdmf", "mdmf", "immutable", "vdrive"]
 
 
 class NodeMaker(Protocol):
@@ -35,8 +36,16 @@ class NodeMaker(Protocol):
         """Return what an entry leads to."""
         ...
 
-    def contents(self, cap: DirectoryCap) -> DirectoryContents:
-        """Return where the entries of a directory are."""
+    def directory(self, cap: ListableCap) -> StoredDirectoryNode:
+        """Return the node of a directory."""
+        ...
+
+    def contents(self, cap: ListableCap, bound: VersionBound | None = None) -> DirectoryContents:
+        """Return where the entries of a directory are.
+
+        Args:
+            bound: what the link to a directory at a virtual drive server says of it.
+        """
         ...
 
     async def upload(

@@ -28,6 +28,7 @@ from holdfast.interfaces.drive import (
     DirectoryNode,
     Expected,
     FileNode,
+    LinkResult,
     ListedChild,
     ManifestItem,
     MoveResult,
@@ -125,10 +126,11 @@ class StoredDirectoryNode(KnownNode):
         await self.make_links([Link(name, slots_of(child), metadata, expect)], replace)
         return child
 
-    async def set_children(self, children: Mapping[str, NewChild], *, replace: Replace = False) -> None:
+    async def set_children(self, children: Mapping[str, NewChild], *, replace: Replace = False) -> LinkResult:
         """Link several nodes in one change: all of them or none."""
         links = [Link(name, slots_of(child.node), child.metadata) for name, child in children.items()]
         await self.make_links(links, replace)
+        return LinkResult(atomic=True)
 
     async def make_links(self, links: Sequence[Link], replace: Replace) -> None:
         """Make links in one change. Raises as ``directory_changes.set_entries``; what is known, at once."""
@@ -270,6 +272,8 @@ class StoredDirectoryNode(KnownNode):
         return TreeWalk(self.slots, self._maker, state)
 
     def _child(self, entry: DirectoryEntry) -> Node | UnreadableEntry:
+        if entry.reason is not None:
+            return UnreadableEntry(entry.name, entry.reason)
         return self._maker.child(entry.name, entry.child)
 
     def _listed(self, entry: DirectoryEntry) -> ListedChild:

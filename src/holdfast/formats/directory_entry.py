@@ -116,6 +116,12 @@ class DirectoryEntry:
         return self.child.fault is None
 
     @property
+    def reason(self) -> str | None:
+        """Why the entry cannot be read, as a sentence for people; None if it can."""
+        fault = self.child.fault
+        return None if fault is None else str(ChildFaultError(fault))
+
+    @property
     def metadata(self) -> Metadata:
         """Empty if the entry cannot be read."""
         return self._metadata if self.readable else {}
@@ -124,6 +130,11 @@ class DirectoryEntry:
     def version(self) -> bytes:
         """16 bytes that are others whenever the entry is set to something else."""
         return hashlib.sha256(self.raw).digest()[:VERSION_SIZE]
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes that it takes in its directory."""
+        return len(netstring(self.raw))
 
 
 def packed_entry(name: str, child: ChildSlots, metadata: Metadata, holding: Holding) -> DirectoryEntry:

@@ -30,10 +30,10 @@ class DirectoryTable:
     An entry that cannot be read is one of them, unless another entry has its name.
     """
 
-    def __init__(self, holding: Holding) -> None:
-        """Begin without entries."""
+    def __init__(self, holding: Holding, entries: Iterable[DirectoryEntry] = ()) -> None:
+        """Begin with these entries, each of another name."""
         self._holding = holding
-        self._entries: dict[str, DirectoryEntry] = {}
+        self._entries = {entry.name: entry for entry in entries}
         self._unreadable: dict[str, list[DirectoryEntry]] = {}  # beside the entry of that name
         self._original: bytes | None = None  # what it was read from, until it is changed
 
@@ -46,6 +46,13 @@ class DirectoryTable:
     def writable(self) -> bool:
         """True if it is held with the right to change it."""
         return self._holding.write_key is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the directory as it is stored."""
+        if self._original is not None:
+            return len(self._original)
+        return sum(entry.stored_size for entry in self._in_order())
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -63,7 +70,7 @@ class DirectoryTable:
 
     def copy(self) -> DirectoryTable:
         """Return a table that can be changed by itself; they share the entries."""
-        copy = DirectoryTable(self._holding)
+        copy = type(self)(self._holding)
         copy._entries = self._entries.copy()
         copy._unreadable = self._unreadable.copy()
         copy._original = self._original

@@ -141,6 +141,18 @@ class MoveIncompleteError(UnavailableError):
         self.new_name = new_name
 
 
+class LinksIncompleteError(UnavailableError):
+    """Several children were to be linked in more than one change, and only the first changes were made.
+
+    Attributes:
+        made: how many children are linked: those that came first.
+    """
+
+    def __init__(self, made: int, wanted: int) -> None:
+        super().__init__(f"only the first {made} of {wanted} children could be linked")
+        self.made = made
+
+
 class FileNode(Protocol):
     """A file: immutable, literal or mutable."""
 
@@ -239,6 +251,17 @@ class NewChild(NamedTuple):
 
     node: Node
     metadata: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkResult:
+    """How several children were linked.
+
+    Attributes:
+        atomic: True if it was one change; False if others could see some of them linked and some not yet.
+    """
+
+    atomic: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,8 +404,12 @@ class DirectoryNode(Protocol):
         """Link a node, and return it (S-109, S-110)."""
         ...
 
-    async def set_children(self, children: Mapping[str, NewChild], *, replace: Replace = False) -> None:
-        """Link several nodes, in order; in one change where the kind of directory has no limit for that."""
+    async def set_children(self, children: Mapping[str, NewChild], *, replace: Replace = False) -> LinkResult:
+        """Link several nodes, in order; in one change, or in a few where the kind of directory has a limit.
+
+        Raises:
+            LinksIncompleteError: the first changes were made, another could not.
+        """
         ...
 
     async def set_metadata(self, name: str, metadata: Metadata) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from holdfast.caps.slots import ChildFaultError, ChildKind, ChildSlots
+from holdfast.caps.slots import ChildKind, ChildSlots
 from holdfast.formats.directory_entry import DirectoryEntry
 from holdfast.formats.directory_metadata import Metadata, forbids_writing, updated_metadata
 from holdfast.formats.directory_names import normalised
@@ -82,8 +82,8 @@ def readable_entry(table: DirectoryTable, name: str) -> DirectoryEntry:
         UnreadableChildError: it cannot be read.
     """
     entry = existing_entry(table, name)
-    if entry.child.fault is not None:
-        raise UnreadableChildError(entry.name, str(ChildFaultError(entry.child.fault)))
+    if entry.reason is not None:
+        raise UnreadableChildError(entry.name, entry.reason)
     return entry
 
 
