@@ -11,13 +11,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from holdfast.caps import DirectoryCap
-from holdfast.caps.slots import ChildSlots
+from holdfast.caps.slots import ChildSlots, ListableCap
 from holdfast.drive.directory_contents import listing
 from holdfast.drive.known_node import KnownNode
 from holdfast.drive.node_making import NodeMaker
+from holdfast.drive.vdrive_changes import bound_of
 from holdfast.errors import HoldfastError
 from holdfast.formats.directory_table import DirectoryTable
+from holdfast.grid.vdrive.guard import VersionBound
 from holdfast.interfaces.drive import ManifestItem, Node, UnreadableChildError, UnreadableEntry
 from holdfast.planning.deep_stats import DeepStats
 from holdfast.planning.traversal import Place, Traversal, TraversalState
@@ -77,6 +78,7 @@ class TreeWalk:
         """``state``: where an earlier walk of this root was saved."""
         self._maker = maker
         self._listings: dict[tuple[str, ...], asyncio.Task[DirectoryTable]] = {}
+        self._bounds: dict[tuple[str, ...], VersionBound] = {}  # of directories not listed yet
         self._room_ahead = True  # something has changed since there was nothing more to begin
         if state is None:
             self._traversal, self.stats = Traversal(root), DeepStats()
@@ -130,12 +132,16 @@ class TreeWalk:
             self._room_ahead = True
         children = [(entry.name, entry.child) for entry in table]
         self._traversal.listed(children)
-        self.stats.entered(len(table.to_bytes()), sum(child.fault is None for _, child in children))
+        for entry in table:
+            bound = bound_of(entry)
+            if bound is not None:
+                self._bounds[*place.path, entry.name] = bound
+        self.stats.entered(table.size, sum(child.fault is None for _, child in children))
         return Listed(place, node, table, None)
 
     def _begin(self, place: Place) -> None:
-        assert isinstance(place.child.cap, DirectoryCap)
-        contents = self._maker.contents(place.child.cap)
+        assert isinstance(place.child.cap, ListableCap)
+        contents = self._maker.contents(place.child.cap, self._bounds.pop(place.path, None))
         task = self._listings[place.path] = asyncio.create_task(listing(contents))
         task.add_done_callback(self._note_room)
 
@@ -144,7 +150,7 @@ class TreeWalk:
 
     def _size_held(self) -> int:
         return sum(
-            len(task.result().to_bytes())
+            task.result().size
             for task in self._listings.values()
             if task.done() and not task.cancelled() and task.exception() is None
         )

@@ -16,7 +16,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from holdfast.caps import VdriveReadCap, VdriveWriteCap
 from holdfast.caps.slots import ChildFault, ChildKind, ChildSlots, child_slots
+
+MARK_SIZE = 16  # bytes
 
 SavedPlace = tuple[tuple[str, ...], bytes | None, bytes | None, ChildFault | None]
 """A place in plain values: path, the two capabilities, fault."""
@@ -46,9 +49,14 @@ class Place:
 
     @property
     def mark(self) -> bytes | None:
-        """Sixteen bytes that stand for the verify capability: a tree may have a million of them."""
+        """Sixteen bytes that stand for the verify capability: a tree may have a million of them.
+
+        A directory at a virtual drive server is the same wherever it is said to be.
+        """
+        if isinstance(self.child.cap, VdriveWriteCap | VdriveReadCap):
+            return self.child.cap.index[:MARK_SIZE]
         verify_cap = self.verify_cap
-        return None if verify_cap is None else hashlib.sha256(verify_cap.encode("ascii")).digest()[:16]
+        return None if verify_cap is None else hashlib.sha256(verify_cap.encode("ascii")).digest()[:MARK_SIZE]
 
 
 @dataclass(frozen=True, slots=True)

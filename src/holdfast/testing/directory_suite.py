@@ -7,7 +7,6 @@ Source: docs/spec/seed-map.md, section I; holdfast.interfaces.drive.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 import pytest
 
 from holdfast.errors import BadCapabilityError, NotCapableError
+from holdfast.formats.directory_names import BadChildNameError
 from holdfast.grid.sources import DataSource
 from holdfast.interfaces.drive import (
     ChildAlreadyPresentError,
@@ -33,6 +33,9 @@ from holdfast.interfaces.drive import (
 
 COMPOSED = "caf\u00e9"
 DECOMPOSED = "cafe\u0301"
+ODD = "a/b"  # a name that not all kinds of directories take
+NAMES = ("...", "~", "\n", "x" * 300, COMPOSED, "\uff5e", "\U0001f600", "a b", "A:b", "\x7f")
+ODD_NAMES = ("", ".", "..", "/", ODD, "\x00", "x" * 1001)
 FUTURE = "ro.x-future:one day"  # of no kind that is known, said to be for reading
 Change = Callable[[DirectoryNode], Awaitable[object]]
 
@@ -70,7 +73,13 @@ async def uri_of(directory: DirectoryNode, name: str) -> str | None:
 
 
 class DirectorySuite:
-    """What directories of all kinds do."""
+    """What directories of all kinds do.
+
+    Attributes:
+        any_name: their children can have any name.
+    """
+
+    any_name = True
 
     async def test_a_new_directory_is_empty(self, place: Place) -> None:
         assert await (await place.new()).list() == {}
@@ -130,16 +139,21 @@ class DirectorySuite:
     @pytest.mark.seed("S-105")
     async def test_paths_have_several_forms(self, place: Place) -> None:
         file, slashed = await place.file("one"), await place.file("two")
+        odd = {ODD: NewChild(slashed), "": NewChild(slashed)} if self.any_name else {}
         inner = await place.new({"file": NewChild(file)})
-        top = await place.new({"inner": NewChild(inner), "a/b": NewChild(slashed), "": NewChild(slashed)})
+        top = await place.new({"inner": NewChild(inner), **odd})
 
         empties: tuple[Path, ...] = ("", "/", "//", [], ())
         for empty in empties:
             assert await top.get_child_at_path(empty) is top
         for path in ("inner/file", "/inner/file", "inner//file/", ["inner", "file"], ("inner", "file")):
             assert await top.get_child_at_path(path) == file
-        assert await top.get_child_at_path(["a/b"]) == slashed
-        assert await top.get_child_at_path([""]) == slashed
+        for name in (ODD, ""):
+            if self.any_name:
+                assert await top.get_child_at_path([name]) == slashed
+            else:
+                with pytest.raises(BadChildNameError):
+                    await top.get_child_at_path([name])
 
     @pytest.mark.seed("S-016")
     async def test_an_unknown_child_is_carried_byte_for_byte(self, place: Place) -> None:
@@ -505,9 +519,31 @@ class WritableDirectorySuite(DirectorySuite):
 
     async def test_names_of_any_kind_keep_their_order(self, place: Place) -> None:
         one = await place.file("one")
-        names = ["", ".", "..", "/", "a/b", "\n", "\x00", "x" * 300, COMPOSED, "\uff5e", "\U0001f600"]
+        names = [*NAMES, *ODD_NAMES] if self.any_name else [*NAMES]
         directory = await place.new()
 
-        for name, _ in zip(names, itertools.count(), strict=False):
+        for name in names:
             await directory.set_node(name, one)
         assert list(await directory.list()) == sorted(names)
+
+    async def test_what_cannot_be_a_name_is_refused(self, place: Place) -> None:
+        one = await place.file("one")
+        directory = await place.new({"x": NewChild(one)})
+        changes: list[Callable[[str], Awaitable[object]]] = [
+            directory.get,
+            directory.get_listed,
+            directory.has_child,
+            directory.delete,
+            directory.create_empty_directory,
+            lambda name: directory.set_node(name, one),
+            lambda name: directory.set_children({"y": NewChild(one), name: NewChild(one)}),
+            lambda name: directory.set_metadata(name, {}),
+            lambda name: directory.add_file(name, DataSource(b"two" * 50)),
+            lambda name: directory.move_child_to("x", directory, name),
+        ]
+
+        for name in ["\ud800"] if self.any_name else ["\ud800", *ODD_NAMES]:
+            for change in changes:
+                with pytest.raises(BadChildNameError):
+                    await change(name)
+        assert await directory.list() == {"x": one}
