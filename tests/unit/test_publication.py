@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +15,7 @@ from holdfast.formats.mutable_segmentation import MutableFormat, MutableSegmenta
 from holdfast.interfaces import storage
 from holdfast.interfaces.storage import ReadTestWriteResult, ShareVectors
 from holdfast.planning.publication import (
+    ATTEMPTS_MAX,
     Goal,
     Publication,
     next_sequence,
@@ -232,14 +232,11 @@ def test_a_certain_version_is_written_only_after_the_one_before() -> None:
 
 
 def test_waits_grow_and_differ_and_end() -> None:
-    delays = [retry_delay_s(collision, 0.0) for collision in (1, 2, 3)]
-    assert delays == pytest.approx([math.e, math.e**2, math.e**3])
-    assert retry_delay_s(4, 0.0) is None
-    first, second = retry_delay_s(1, -1.0), retry_delay_s(1, 1.0)
-    assert first is not None
-    assert second is not None
-    assert second - first == pytest.approx(2 * 0.11962656492 * math.e)
-    assert retry_delay_s(1, -100.0) == 0.0
+    delays = [retry_delay_s(collision, 0.5) for collision in range(1, ATTEMPTS_MAX)]
+    assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5, 5, 5])
+    assert retry_delay_s(ATTEMPTS_MAX, 0.5) is None
+    assert retry_delay_s(1, 0.0) == pytest.approx(0.05)
+    assert retry_delay_s(1, 1.0) == pytest.approx(0.15)
 
 
 # -- publishing

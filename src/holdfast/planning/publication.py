@@ -6,7 +6,6 @@ Source: docs/spec/mutable.md, sections 12 and 13.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -21,8 +20,9 @@ from holdfast.formats.mutable_layout import SEQUENCE_END, MutableHeader, Mutable
 from holdfast.interfaces.storage import ReadTestWriteResult, ShareVectors, TestVector, WriteVector
 from holdfast.planning.server_map import Place, ServerMap
 
-ATTEMPTS_MAX = 4  # of a change that collides with others
-DELAY_DEVIATION = 0.11962656492  # standard deviation of the wait before an attempt, as a part of it
+ATTEMPTS_MAX = 12  # of a change that collides with others: half a minute
+FIRST_DELAY_S = 0.1
+DELAY_MAX_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +110,19 @@ def unchanged_test(server_map: ServerMap, place: Place) -> TestVector:
     return TestVector(0, len(expected) or 1, expected)
 
 
-def retry_delay_s(collision: int, normal: float) -> float | None:
+def retry_delay_s(collision: int, chance: float) -> float | None:
     """Return how long to wait after a collision, in seconds; None: give up.
+
+    Writing takes hundredths of a second, and of all who write at once one gets through: the others wait for
+    little more than that, each for another time, and twice as long whenever that was not enough.
 
     Args:
         collision: 1 for the first.
-        normal: a random sample of the standard normal distribution, so that two writers part.
+        chance: a random number from 0 to 1.
     """
     if collision >= ATTEMPTS_MAX:
         return None
-    return max(math.exp(collision) * (1 + DELAY_DEVIATION * normal), 0.0)
+    return min(FIRST_DELAY_S * 2.0 ** (collision - 1), DELAY_MAX_S) * (0.5 + chance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import holdfast
@@ -21,11 +20,9 @@ from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.nodes import Drive
 from holdfast.errors import ConflictError, NotEnoughSharesError
 from holdfast.interfaces.drive import ChildAlreadyPresentError, NoSuchChildError
-from holdfast.node.client_node import load_client_settings
 from holdfast.node.event_loop import loop_factory
 from holdfast.testing.command_line import environment
 
-RETRY_SCALE = 0.03  # of the waits after a collision: 0.08, 0.2 and 0.6 s
 CHILD = "URI:LIT:nbswy3dp"
 
 Change = tuple[str, ...]
@@ -100,8 +97,7 @@ async def _make(directory: GridDirectoryNode, change: Change) -> None:
 
 
 async def _write(node: Path, cap: str, name: str, count: int) -> None:
-    settings = replace(load_client_settings(node), mutable_retry_scale=RETRY_SCALE)
-    async with holdfast.connect(node, settings=settings) as grid:
+    async with holdfast.connect(node) as grid:
         directory = Drive(grid, grid.mutable).node(cap)
         assert isinstance(directory, GridDirectoryNode)
         for change in first_changes(name, count):

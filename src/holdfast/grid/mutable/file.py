@@ -174,24 +174,51 @@ class MutableFile:
         self._check_writeable()
         plaintext = await open_contents(data)
         try:
-            async with self._turns, operation(self._parts, self._identity) as op:
-                await op.survey(SurveyMode.WRITE, self._encoding)
-                best = op.sighting.map.best
-                if best is not None:
-                    self._encoding = Encoding(best.shares_needed, best.shares_total)
-                chosen = self._encoding if encoding is None else encoding_of(encoding)
-                op.progress = progress or ignore_progress
-                outcome = await op.publish(plaintext, chosen, op.next_sequence(new_version))
-                outcome.check()
-                self._encoding = chosen
+            async with self._turns:
+                if new_version is None and await self._overwrite_known(plaintext, encoding, progress):
+                    return
+                async with operation(self._parts, self._identity) as op:
+                    await op.survey(SurveyMode.WRITE, self._encoding)
+                    best = op.sighting.map.best
+                    if best is not None:
+                        self._encoding = Encoding(best.shares_needed, best.shares_total)
+                    chosen = self._encoding if encoding is None else encoding_of(encoding)
+                    op.progress = progress or ignore_progress
+                    outcome = await op.publish(plaintext, chosen, op.next_sequence(new_version))
+                    outcome.check()
+                    self._encoding = chosen
         finally:
             await plaintext.close()
+
+    async def _overwrite_known(
+        self, plaintext: Plaintext, encoding: EncodingSettings | None, progress: ProgressCallback | None
+    ) -> bool:
+        """Replace what was written here last, without a survey; False if other shares are there now.
+
+        Whoever wrote them may have done so long ago, and has to be overwritten without an error.
+        """
+        attempts = self._attempts()
+        async with attempts.recalled() as recalled:
+            if recalled is None:
+                return False
+            op, known = recalled
+            attempts.based_on(known)
+            chosen = attempts.encoding if encoding is None else encoding_of(encoding)
+            op.progress = progress or ignore_progress
+            outcome = await op.publish(plaintext, chosen, op.next_sequence())
+            if outcome.surprises:
+                return False
+            outcome.check()
+            self._encoding = chosen
+            return True
+        return False
 
     async def modify(self, change: Change) -> bytes:
         """Change the contents, again and again until nobody else wrote in between; return what they are now.
 
         Nothing is written if ``change`` raises, or returns None or the contents it was given. It is called
-        once per attempt, and must not use this file.
+        once per attempt, and must not use this file. The first attempt may be made twice, if what this client
+        wrote last is not there any more.
 
         Raises:
             NotCapableError: the capability does not allow writing.

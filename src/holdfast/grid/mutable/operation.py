@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from holdfast.errors import (
@@ -27,6 +27,7 @@ from holdfast.formats.mutable_share import SignedVersion, Write
 from holdfast.grid.advice import Problems
 from holdfast.grid.downloader import no_servers_message
 from holdfast.grid.mutable.file_identity import FileIdentity
+from holdfast.grid.mutable.known_versions import CONTENTS_MAX, KnownVersion, is_whole
 from holdfast.grid.mutable.large_versions import LargeVersion
 from holdfast.grid.mutable.parts import MutableParts
 from holdfast.grid.mutable.publisher import Publisher, StreamOf, WritesOf
@@ -63,6 +64,7 @@ class Encoded:
     trees: VersionTrees
     blocks: EncodedSegments | None
     stream_of: Callable[[SignedVersion, Callable[[int], None]], StreamOf] | None
+    contents: bytes | None = field(repr=False)  # unless they are large
 
 
 class Operation:
@@ -77,6 +79,9 @@ class Operation:
         self._surveyor = Surveyor(identity, self.sighting, problems)
         # From before the servers are asked: what another process writes after they answered is no news.
         self._remembered = parts.rollback.get(identity.index)
+        self._known = parts.known
+        self._surveyed = self._known.clock()
+        self._recalled = False
         self._use_servers()
 
     # -- looking
@@ -88,6 +93,7 @@ class Operation:
             NoServersError: nobody answers.
         """
         self._use_servers()
+        self._surveyed = self._known.clock()
         remembered = self._remembered
         survey = Survey(
             mode,
@@ -99,8 +105,24 @@ class Operation:
             sequence_remembered=0 if remembered is None else remembered.sequence,
         )
         await self._surveyor.run(survey, add_lease=add_lease)
+        known = self._known.get(self.identity.index)
+        if known is not None and self.sighting.map.best != known.header:
+            self._known.forget(self.identity.index)
         if not self.sighting.map.answered:
             raise NoServersError(no_servers_message(self._parts.servers))
+
+    def recall(self, known: KnownVersion) -> bool:
+        """Take what was written last for what is there now, instead of a survey; False if it cannot be.
+
+        What is published then raises StaleMapError if it is not, and nothing is written.
+        """
+        remembered = self._remembered
+        if remembered is not None and remembered.sequence > known.header.sequence:
+            return False  # another process of this node has written
+        if self.identity.keys is None or not known.seen.servers() <= self.sighting.servers.keys():
+            return False
+        self.sighting.map, self._surveyed, self._recalled = known.seen.copy(), known.surveyed, True
+        return True
 
     def best(self) -> MutableHeader:
         """Return the version to read.
@@ -230,7 +252,11 @@ class Operation:
         return max(next_sequence(self.sighting.map), 1 + (0 if remembered is None else remembered.sequence))
 
     async def publish(self, plaintext: Plaintext, encoding: Encoding, sequence: int) -> Outcome:
-        """Make a version of ``plaintext`` and store it. The result says what became of it."""
+        """Make a version of ``plaintext`` and store it. The result says what became of it.
+
+        Raises:
+            StaleMapError: what was recalled is not there. Nothing was written.
+        """
         keys = await self.keys()
         plan = MutableSegmentation.plan(
             self.identity.format, plaintext.size, encoding.shares_needed, encoding.shares_total
@@ -240,7 +266,12 @@ class Operation:
             signed = await self.in_worker(
                 plan.size, SignedVersion.sign, plan, sequence, salt, encoded.trees, keys
             )
-            return await self.send(signed, encoded)
+            outcome = await self.send(signed, encoded)
+        if not (outcome.surprises or outcome.failed) and is_whole(self.sighting.map, outcome.header):
+            contents = encoded.contents
+            known = KnownVersion(outcome.header, self.sighting.map.copy(), contents, self._surveyed)
+            self._known.put(self.identity.index, known)
+        return outcome
 
     @asynccontextmanager
     async def encoded(
@@ -251,11 +282,11 @@ class Operation:
         size = plan.size + plan.shares_total * plan.data_size
         if plan.format == "MDMF" and size > STREAMED_FROM:
             large = LargeVersion(plaintext, plan, keys, parts.workers, parts.memory, salts)
-            yield Encoded(await large.trees(), None, large.stream_of)
+            yield Encoded(await large.trees(), None, large.stream_of, None)
             return
         async with parts.memory.hold(size):
-            version = await parts.workers.run(plan.size, _encode, plaintext, plan, keys, salts)
-            yield Encoded(version.trees, version.encoded, None)
+            version, data = await parts.workers.run(plan.size, _encode, plaintext, plan, keys, salts)
+            yield Encoded(version.trees, version.encoded, None, data if plan.size <= CONTENTS_MAX else None)
 
     async def in_worker(self, size: int, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``job`` in a thread if it is long. ``size``: bytes it handles."""
@@ -300,6 +331,7 @@ class Operation:
         only_missing: bool = False,
     ) -> Outcome:
         keys = await self.keys()
+        self._known.forget(self.identity.index)
         accepting = [server.id for server in self._parts.servers.for_uploads(self.identity.index)]
         goal = plan_goal(self.sighting.map, accepting, signed.header.shares_total)
         there = {p for p, found in self.sighting.map.shares.items() if found.header == signed.header}
@@ -314,6 +346,7 @@ class Operation:
             self.problems,
             stream_of,
             self._passed(signed) if stream_of is None else None,
+            recalled=self._recalled,
         )
         numbers = {place.number for place in there}
         outcome = await publisher.publish(goal, accepting if whole else (), writes_of, numbers, whole=whole)
@@ -341,11 +374,12 @@ async def operation(parts: MutableParts, identity: FileIdentity) -> AsyncIterato
 
 def _encode(
     plaintext: Plaintext, plan: MutableSegmentation, keys: FileKeys, salts: list[bytes] | None
-) -> EncodedVersion:
-    """Encode a version in memory. For a worker."""
-    data = bytearray(plaintext.size)
-    plaintext.read_into(0, memoryview(data))
+) -> tuple[EncodedVersion, bytes]:
+    """Encode a version in memory; return its contents besides. For a worker."""
+    buffer = bytearray(plaintext.size)
+    plaintext.read_into(0, memoryview(buffer))
     plaintext.check_unchanged()
+    data = bytes(buffer)
     if salts is None:
         salts = [secrets.token_bytes(SALT_SIZE) for _ in range(plan.segment_count)]
-    return encode_version(data, plan, keys.read_key, salts)
+    return encode_version(data, plan, keys.read_key, salts), data

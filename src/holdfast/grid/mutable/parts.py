@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.mutable.keys import KeyPool
+from holdfast.grid.mutable.known_versions import KnownVersions
 from holdfast.grid.mutable.rollback_store import RollbackStore
 from holdfast.grid.servers import Servers
 from holdfast.grid.settings import EncodingSettings
@@ -23,3 +24,4 @@ class MutableParts:
     keys: KeyPool
     rollback: RollbackStore
     retry_scale: float = 1.0
+    known: KnownVersions = field(default_factory=KnownVersions)

@@ -36,6 +36,11 @@ LOOK_TIMEOUT_S = 3.0
 ROUNDS_MAX = 3
 LEADERS_MAX = 3  # servers tried, each before all others
 
+
+class StaleMapError(Exception):
+    """A share is not what it was when it was written here last; nothing was written. Stays in the client."""
+
+
 WritesOf = Callable[[int], Sequence[Write]]
 """Gives the writes of one share."""
 StreamOf = Callable[[int], Sequence[StreamedWrite]]
@@ -55,9 +60,12 @@ class Publisher:
         problems: Problems,
         stream_of: StreamOf | None = None,
         passed: Callable[[int], None] | None = None,
+        *,
+        recalled: bool = False,
     ) -> None:
         """
         Args:
+            recalled: the map is not of a survey, but of what was written here last.
             stream_of: makes each share while it is sent; used instead of the writes of ``publish``.
             passed: told of bytes of share data that are stored.
         """
@@ -74,6 +82,7 @@ class Publisher:
         self._stream_of = stream_of
         self._passed = passed
         self._attempts = 2  # at each request
+        self._doubtful = recalled  # until the first request
 
     async def publish(
         self,
@@ -91,6 +100,9 @@ class Publisher:
         ``whole``: the writes make complete shares. If not, no server is asked more than once.
 
         Returns: what became of all of it; ``Outcome.check`` raises if it is not published.
+
+        Raises:
+            StaleMapError: the map was recalled, and is not right.
         """
         self._attempts = 2 if whole else 1
         outcome = await self._first_round(goal, writes_of, alone=bool(there))
@@ -127,6 +139,7 @@ class Publisher:
                 tuple(place for place in goal.deletions if place.server != server),
             )
             outcome = both(outcome, await self._round(leading, writes_of, timeout_s=WRITE_LEAST_S))
+            self._doubtful = False
             if outcome.surprises:
                 return outcome
             if outcome.placed:
@@ -147,8 +160,8 @@ class Publisher:
         return Goal(tuple(p for p in goal.writes if p.number in missing and p.server in usable))
 
     async def _round(self, goal: Goal, writes_of: WritesOf, timeout_s: float | None = None) -> Outcome:
-        timeout_s = WRITE_TIMEOUT_S if timeout_s is None else timeout_s
         publication = Publication(self._sighting.map, goal, self._header, self._offsets)
+        timeout_s = WRITE_TIMEOUT_S if timeout_s is None else timeout_s
         loop = asyncio.get_running_loop()
         began = loop.time()
         requests = {
@@ -204,7 +217,10 @@ class Publisher:
                     self._fail(publication, server_id, numbers, error)
                     return
                 answer = answer_found
-            others = await self._changed_by_others(publication, server_id, numbers, answer)
+            strange = self._strange(publication, server_id, numbers, answer)
+            if strange and self._doubtful and not self._is_done(numbers, answer):
+                raise StaleMapError
+            others = await self._changed_by_others(server_id, strange)
             if self._is_done(numbers, answer) or others:
                 if self._passed is not None:
                     self._passed(len(numbers) * self._offsets.data.size)
@@ -285,14 +301,11 @@ class Publisher:
                 strange.append(number)
         return strange
 
-    async def _changed_by_others(
-        self, publication: Publication, server_id: str, numbers: list[int], answer: ReadTestWriteResult
-    ) -> set[int] | None:
+    async def _changed_by_others(self, server_id: str, strange: Sequence[int]) -> set[int] | None:
         """Look closer at shares that are strange; return those that another writer has written.
 
         What is there otherwise is in the map then. None if the server does not tell.
         """
-        strange = self._strange(publication, server_id, numbers, answer)
         if not strange:
             return set()
         server = self._sighting.servers[server_id]
