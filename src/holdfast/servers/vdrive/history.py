@@ -68,6 +68,8 @@ def check_kept(
     """
     if version == directory.version:
         return
+    if version > directory.version:
+        raise _expired()
     superseded = connection.execute(
         _COMMITTED_AT, {"dir_id": directory.id, "version": version + 1}
     ).scalar_one_or_none()
