@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, Row, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Insert, Row, Select, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
-from holdfast.formats.vdrive.entry import SealedEntry
-from holdfast.formats.vdrive.head import SignedHead, parse_head
-from holdfast.formats.vdrive.operations import Add
+from holdfast.formats.vdrive.head import parse_head
 from holdfast.formats.vdrive.tree import EMPTY
 from holdfast.interfaces.vdrive import CLOCK_SKEW_S, CommitAnswer, Committed
 from holdfast.interfaces.vdrive_errors import (
@@ -22,23 +20,15 @@ from holdfast.interfaces.vdrive_errors import (
     DirectoryExistsError,
     HeadConflictError,
     NoSuchDirectoryError,
-    OperationsMismatchError,
     RefusedHeadError,
-    RootMismatchError,
-    VdriveTooLargeError,
 )
 from holdfast.servers.vdrive import accounts, leases, turns
+from holdfast.servers.vdrive.applying import Charge, apply, insert_head
 from holdfast.servers.vdrive.enrol import enabler_matches
-from holdfast.servers.vdrive.node_rows import Node
 from holdfast.servers.vdrive.preparing import PreparedCommit, PreparedCreate, PreparedSection
 from holdfast.servers.vdrive.reading import context_of, find
 from holdfast.servers.vdrive.settings import VdriveServerSettings
-from holdfast.servers.vdrive.stored_tree import StoredTree
-from holdfast.servers.vdrive.tables import CONDEMNED, LIVE, directories, entries, heads
-from holdfast.servers.vdrive.tree_rows import TreeChange
-
-LEASE_EXTENSION_S = 3600
-"""So long after a commit, the owner's lease is not extended again."""
+from holdfast.servers.vdrive.tables import LIVE, directories, heads
 
 _Directories = Mapping[bytes, Row[Any]]  # rows of vd_dir, by index
 
@@ -52,12 +42,6 @@ class Outcome(NamedTuple):
 
     answer: CommitAnswer
     changed: tuple[Committed, ...]
-
-
-class _Charge(NamedTuple):
-    dirs: int
-    entries: int
-    bytes: int
 
 
 def commit(
@@ -78,11 +62,11 @@ def commit(
         elif locked[create.new.index].we_hash != create.enabler_hash:
             raise DirectoryExistsError("there is another directory under this index")
     applied = _look_at_heads(connection, request, locked, now)
-    charges = [(locked[index].account_id, _Charge(1, 0, accounts.DIRECTORY_SIZE)) for index in inserted]
+    charges = [(locked[index].account_id, Charge(1, 0, accounts.DIRECTORY_SIZE)) for index in inserted]
     if not applied:
         for section in request.sections:
             row = locked[section.head.index]
-            charges.append((row.account_id, _apply(connection, section, row, settings, now)))
+            charges.append((row.account_id, apply(connection, section, row, settings, now)))
             if section.head.index in request.authority.turns:
                 turns.release(connection, row.id, now)
     _charge(connection, charges)
@@ -148,7 +132,7 @@ def _insert_new(connection: Connection) -> ReturningInsert[int]:
 
 
 def _begin(connection: Connection, create: PreparedCreate, dir_id: int, now: int) -> None:
-    _insert_head(connection, dir_id, 0, create.new.head, now)
+    insert_head(connection, dir_id, 0, create.new.head, now)
     leases.grant(connection, dir_id, None, create.new.lease_s, now)
 
 
@@ -190,11 +174,8 @@ def _look_at_heads(connection: Connection, request: PreparedCommit, found: _Dire
     for section in request.sections:
         row = found[section.head.index]
         turns.check(connection, row.id, request.authority.turns.get(section.head.index), now)
-    if any(applied) or not all(
-        section.head.version == row.version + 1 and section.head.previous == row.head_hash
-        for section in request.sections
-        if (row := found[section.head.index])
-    ):
+    # One that was applied before is no next version either.
+    if not all(_follows(section, found[section.head.index]) for section in request.sections):
         raise _conflict(connection, request)
     for section, before in zip(request.sections, stored, strict=True):
         if before is not None and section.head.time < parse_head(before).time - CLOCK_SKEW_S:
@@ -208,6 +189,10 @@ def _check_gate(request: PreparedCommit, section: PreparedSection, found: _Direc
         raise NoSuchDirectoryError("this server has no such directory")
     if not enabler_matches(row.we_hash, request.authority.enablers.get(section.head.index)):
         raise BadWriteEnablerError("the write enabler is not that of the directory")
+
+
+def _follows(section: PreparedSection, row: Row[Any]) -> bool:
+    return (section.head.version, section.head.previous) == (row.version + 1, row.head_hash)
 
 
 def _stored_head(connection: Connection, section: PreparedSection, row: Row[Any]) -> bytes | None:
@@ -225,100 +210,10 @@ def _conflict(connection: Connection, request: PreparedCommit) -> HeadConflictEr
     return HeadConflictError("another commit came first", tuple(contexts))
 
 
-# -- contents
+# -- accounts and answers
 
 
-def _apply(
-    connection: Connection,
-    section: PreparedSection,
-    row: Row[Any],
-    settings: VdriveServerSettings,
-    now: int,
-) -> _Charge:
-    """Change one directory; return what that costs."""
-    version = section.head.version
-    now = max(now, row.modified_at)  # times of heads do not go back, whatever clocks do
-    tree = StoredTree(connection, row.id, Node(row.root, row.entry_count))
-    change = TreeChange(tree, section.slots)
-    freed = _check_conditions(section, change)
-    root = change.apply(section.digests, section.deleted)
-    if root != (section.head.root, section.head.count):
-        raise RootMismatchError("a head names another content than its operations lead to")
-    grown = root.total - row.entry_count
-    if grown > 0 and root.total > settings.max_children:
-        raise VdriveTooLargeError(f"a directory has at most {settings.max_children} entries")
-    _write_entries(connection, row.id, section)
-    change.store(version)
-    _insert_head(connection, row.id, version, section.section.head, now)
-    size = sum(accounts.entry_size(entry[2:]) for entry in section.entries) - freed
-    connection.execute(
-        _ADVANCE,
-        {
-            "dir": row.id,
-            "new_version": version,
-            "hash": section.hash,
-            "new_root": root.value,
-            "count": root.total,
-            "size": row.byte_count + size,
-            "now": now,
-        },
-    )
-    if row.state == CONDEMNED or row.version == 0 or row.modified_at + LEASE_EXTENSION_S <= now:
-        leases.extend_owner(connection, row.id, now)
-    return _Charge(0, grown, size)
-
-
-def _check_conditions(section: PreparedSection, change: TreeChange) -> int:
-    """See that each operation fits what is there; return the bytes of what it removes."""
-    freed = 0
-    for operation in section.operations:
-        child = change.child(operation.slot)
-        if (child and child.version) != (None if isinstance(operation, Add) else operation.old):
-            raise OperationsMismatchError("an operation does not fit what is there")
-        if child is not None:
-            freed += accounts.ENTRY_SIZE + child.size
-    return freed
-
-
-def _write_entries(connection: Connection, dir_id: int, section: PreparedSection) -> None:
-    version = section.head.version
-    closed = [
-        {"dir": dir_id, "name": operation.slot, "since": operation.old, "until": version}
-        for operation in section.operations
-        if not isinstance(operation, Add)
-    ]
-    if closed:
-        connection.execute(_CLOSE, closed)
-    if section.entries:
-        rows = [_row_of(dir_id, entry, section.digests[entry.slot]) for entry in section.entries]
-        connection.execute(_INSERT_ENTRY, rows)
-
-
-def _row_of(dir_id: int, entry: SealedEntry, digest: bytes) -> dict[str, object]:
-    return {
-        "dir_id": dir_id,
-        "slot": entry.slot,
-        "v_from": entry.version,
-        "n": entry.name,
-        "w": entry.write,
-        "r": entry.read,
-        "m": entry.metadata,
-        "digest": digest,
-    }
-
-
-def _insert_head(connection: Connection, dir_id: int, version: int, head: SignedHead, now: int) -> None:
-    values = {
-        "dir_id": dir_id,
-        "version": version,
-        "head": head.head,
-        "sig": head.signature,
-        "committed_at": now,
-    }
-    connection.execute(_INSERT_HEAD, values)
-
-
-def _charge(connection: Connection, charges: Sequence[tuple[int, _Charge]]) -> None:
+def _charge(connection: Connection, charges: Sequence[tuple[int, Charge]]) -> None:
     """Charge accounts, last of all and in the order of their numbers, lest commits wait for one another."""
     for account in sorted({account for account, _ in charges}):
         dirs, more, size = map(sum, zip(*(charge for one, charge in charges if one == account), strict=True))
@@ -351,27 +246,4 @@ _FIND: Select[Any] = select(
 _LOCK = _FIND.order_by(directories.c.id).with_for_update()
 _HEAD = select(heads.c.head).where(
     heads.c.dir_id == bindparam("dir_id"), heads.c.version == bindparam("version")
-)
-_INSERT_HEAD = insert(heads)
-_INSERT_ENTRY = insert(entries)
-_CLOSE = (
-    update(entries)
-    .where(
-        entries.c.dir_id == bindparam("dir"),
-        entries.c.slot == bindparam("name"),
-        entries.c.v_from == bindparam("since"),
-    )
-    .values(v_to=bindparam("until"))
-)
-_ADVANCE = (
-    update(directories)
-    .where(directories.c.id == bindparam("dir"))
-    .values(
-        version=bindparam("new_version"),
-        head_hash=bindparam("hash"),
-        root=bindparam("new_root"),
-        entry_count=bindparam("count"),
-        byte_count=bindparam("size"),
-        modified_at=bindparam("now"),
-    )
 )
