@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -197,6 +198,19 @@ def test_trees_may_be_as_deep_as_slots_have_bits() -> None:
         reading.decode_context(reading.encode_context(Context(INDEX, HEAD, tree, ())))
     with pytest.raises(MalformedMessageError):
         reading.decode_context(b"\x81" * 100_000 + b"\xf6")
+
+
+def test_nesting_that_uses_up_the_stack_is_malformed() -> None:
+    tree: Witness = STUB
+    for _ in range(256):
+        tree = OpenedNode(STUB, tree)
+    data = reading.encode_context(Context(INDEX, HEAD, tree, ()))
+
+    def deeper(levels: int) -> Context:
+        return deeper(levels - 1) if levels else reading.decode_context(data)
+
+    with pytest.raises(MalformedMessageError, match="deep"):
+        deeper(sys.getrecursionlimit() * 2 // 3)
 
 
 # -- what the specification writes

@@ -21,8 +21,6 @@ ENABLER_PROOF = "X-Holdfast-Enabler-Proof"
 ACCOUNT = "X-Holdfast-Account"
 TURN = "X-Holdfast-Turn"
 LEASE_SECRET = "X-Holdfast-Lease-Secret"  # noqa: S105  (the name of the header)
-CONDEMNED = "X-Holdfast-Condemned"
-"""Of answers: when the directory will be deleted, Unix seconds."""
 
 SECRET_HEADERS = (WRITE_ENABLER, ENABLER_PROOF, ACCOUNT, TURN, LEASE_SECRET)
 """None of these may be logged."""
@@ -132,10 +130,10 @@ def _presented(headers: Iterable[Header], name: str, size: int) -> dict[bytes, b
         raise MessageLimitError(f"{name}: more than {_PAIRS_MAX} times")
     found: dict[bytes, bytes] = {}
     for value in values:
-        index_text, space, text = value.partition(" ")
+        index_text, _, text = value.partition(" ")
         index = _decoded(index_text, name, _INDEX_SIZE)
-        if not space or index in found:
-            raise MalformedMessageError(f"{name}: not an index and a value, or twice for one index")
+        if index in found:
+            raise MalformedMessageError(f"{name}: it comes twice for one index")
         found[index] = _decoded(text, name, size)
     return found
 

@@ -37,7 +37,7 @@ def check_changes(
         BadWitnessError: it is not so, or they do not come in the order of slots.
     """
     told = sorted([*(slot for slot, _ in written), *deleted])
-    for slots in ([slot for slot, _ in written], deleted, told):
+    for slots in ([slot for slot, _ in written], deleted):
         if any(slot >= following for slot, following in pairwise(slots)):
             raise BadWitnessError("changes do not ascend, or two are of one slot")
     if told and after is not None and told[0] <= after:
