@@ -24,7 +24,7 @@ from holdfast.interfaces.virtual_drive import NoGlobalVirtualDriveError, PublicR
 from holdfast.testing.directory_suite import Place, ReadOnlyDirectorySuite, WritableDirectorySuite
 from holdfast.testing.memory_grid import memory_grid
 from holdfast.testing.memory_mutable import MemoryMutableFiles
-from holdfast.testing.vdrive_directories import VdriveDirectories
+from holdfast.testing.vdrive_directories import VdriveDirectories, crowd_writes
 from holdfast.testing.vdrive_rig import services_on_disk, services_over_https, vdrive_rig
 from holdfast.testing.vdrive_server import ServedVdrive
 
@@ -177,6 +177,11 @@ async def test_a_refresh_capability_is_the_same_for_all_and_fetches_nothing(tmp_
         for ask in (rig.server.describe, rig.server.page):
             with pytest.raises(NoSuchDirectoryError):
                 await ask(refresh.refresh_id)
+
+
+async def test_writers_at_once_lose_nothing_over_https(tmp_path: Path) -> None:
+    async with vdrive_rig(services_over_https(tmp_path)) as rig:
+        await crowd_writes(rig, 3)
 
 
 async def test_changes_are_told_within_a_second(tmp_path: Path) -> None:

@@ -273,9 +273,8 @@ def test_an_entry_moved_to_another_directory_does_not_open() -> None:
 
 
 def test_uniform_entries_do_not_show_what_can_be_written() -> None:
-    sealer = EntrySealer(KEYS, uniform=True)
     file, directory = (
-        sealer.seal(name, child_slots(text, None), {}, bytes(64), 1)
+        SEALER.seal(name, child_slots(text, None), {}, bytes(64), 1, uniform=True)
         for name, text in (("a", CHK), ("b", CHILD.to_text()))
     )
     assert [len(box) for box in file[2:]] == [len(box) for box in directory[2:]]

@@ -15,6 +15,7 @@ from holdfast.cli.copy_sources import LocalFile, SourceFile
 from holdfast.cli.copy_work import CopyProgress, in_parallel
 from holdfast.drive.file_nodes import ImmutableFileNode, MutableFileNode
 from holdfast.drive.nodes import Drive
+from holdfast.drive.vdrive_node import VdriveDirectoryNode
 from holdfast.formats.directory_metadata import updated_metadata
 from holdfast.formats.directory_names import normalised
 from holdfast.grid.progress import ProgressCallback
@@ -129,7 +130,7 @@ class GridTree:
             if children:
                 await directory.set_children(children, replace="only-files")
             return directory
-        directory = await new_directory(self._drive, children)
+        directory = await new_directory(self._drive, children, self._existing.get(ROOT))
         if path:
             self._new_children[path[:-1]][path[-1]] = NewChild(directory)
         return directory
@@ -139,12 +140,19 @@ class GridTree:
         return self._shown_root + (separator + "/".join(path) if path else "")
 
 
-async def new_directory(drive: Drive, children: Mapping[str, NewChild]) -> DirectoryNode:
-    """Make a directory, linked nowhere, whose links bear the time of now."""
+async def new_directory(
+    drive: Drive, children: Mapping[str, NewChild], root: DirectoryNode | None = None
+) -> DirectoryNode:
+    """Make a directory, linked nowhere, whose links bear the time of now.
+
+    Args:
+        root: what it is going to be below; if that is at a virtual drive server, it is made there, too.
+    """
     metadata = updated_metadata(None, None, drive.now())
-    return await drive.create_directory(
-        "sdmf", {name: child._replace(metadata=metadata) for name, child in children.items()}
-    )
+    dated = {name: child._replace(metadata=metadata) for name, child in children.items()}
+    if isinstance(root, VdriveDirectoryNode):
+        return await root.create_unlinked(dated)
+    return await drive.create_directory("sdmf", dated)
 
 
 async def stored_copy(drive: Drive, file: SourceFile, update: ProgressCallback) -> ImmutableFileNode:

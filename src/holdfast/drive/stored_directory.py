@@ -224,6 +224,13 @@ class StoredDirectoryNode(KnownNode):
         directory = await self._maker.create_directory(kind or self.own_kind, children or {})
         return await self.set_node(name, directory, replace=replace, metadata=metadata)
 
+    async def create_unlinked(self, children: Mapping[str, NewChild] | None = None) -> StoredDirectoryNode:
+        """Make a directory of the same kind as this one, and in the same place, that is linked nowhere.
+
+        Raises: as ``Drive.create_directory``.
+        """
+        return await self._maker.create_directory(self.own_kind, children or {})
+
     async def move_child_to(
         self,
         name: str,

@@ -24,6 +24,7 @@ from holdfast.grid.vdrive.views import (
 if TYPE_CHECKING:
     from holdfast.grid.vdrive.change_feed import ChangesPage
     from holdfast.grid.vdrive.guard import VersionBound
+    from holdfast.grid.vdrive.listing import UnreadableName
 
 ListableVdriveCap = VdriveWriteCap | VdriveReadCap
 """What a directory can be read with."""
@@ -40,10 +41,14 @@ class VdriveDirectory(Protocol):
     async def entries(self, names: Sequence[str]) -> EntriesView: ...
 
     def iter_pages(
-        self, *, names_only: bool = False, at: int | None = None
-    ) -> AsyncIterator[Sequence[OpenEntry]]: ...
+        self, *, names_only: bool = False, unreadable: list[UnreadableName] | None = None
+    ) -> AsyncIterator[Sequence[OpenEntry]]:
+        """``unreadable`` is given what of a page has no name, before the page is yielded."""
+        ...
 
-    async def all_entries(self, *, names_only: bool = False) -> list[OpenEntry]:
+    async def all_entries(
+        self, *, names_only: bool = False, unreadable: list[UnreadableName] | None = None
+    ) -> list[OpenEntry]:
         """Like ``iter_pages``, but begins anew if the version is no longer kept."""
         ...
 

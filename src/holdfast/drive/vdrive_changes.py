@@ -2,9 +2,10 @@
 directories of the grid; and from what became of a table back to changes of entries.
 
 Some metadata is of no concern to users, and kept from their sight: ``hv``, the version of a
-child directory that a writer saw last, below which nothing shown as that child is believed.
+child directory that a writer saw last, below which nothing shown as that child is believed;
+and ``hu``, true if the entries of a child directory shall look alike.
 
-Source: docs/spec/vdrive.md, sections 7.5 and 9.2.
+Source: docs/spec/vdrive.md, sections 5.3, 7.5 and 9.2.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ from collections.abc import Iterable, Mapping
 from holdfast.caps.parsing import IMMUTABLE_PREFIX, READ_ONLY_PREFIX
 from holdfast.caps.slots import ChildFaultError, ChildSlots, child_slots
 from holdfast.caps.vdrive import VdriveReadCap, VdriveWriteCap
+from holdfast.crypto.vdrive_keys import log_name
 from holdfast.formats.directory_entry import WRITE_KEY_SIZE, DirectoryEntry, Holding
 from holdfast.formats.directory_metadata import Metadata
 from holdfast.formats.directory_table import DirectoryTable
 from holdfast.formats.vdrive.edge_metadata import metadata_to_cbor
 from holdfast.formats.vdrive.head import first_head, head_hash
 from holdfast.formats.vdrive.names import child_name
-from holdfast.formats.vdrive.open_entry import OpenEntry
+from holdfast.formats.vdrive.open_entry import EntryContents, OpenEntry
 from holdfast.grid.vdrive.guard import BOUND_PREFIX_SIZE, VersionBound
+from holdfast.grid.vdrive.listing import UnreadableName
 from holdfast.grid.vdrive.views import DeleteEntry, EntryChange, PutEntry
 
 SEEN = "hv"  # metadata: what a writer saw last of the child
-HIDDEN = frozenset((SEEN,))
+UNIFORM = "hu"  # metadata: whether the child's entries are uniform
+NAMELESS = "?/"  # in front of what is shown in place of a name that cannot be told; no name has a slash
+HIDDEN = frozenset((SEEN, UNIFORM))
 VERSION_SIZE = 8  # bytes
 
 Hidden = Mapping[bytes, Metadata]
@@ -101,18 +106,19 @@ def table_of(entries: Iterable[OpenEntry], *, writable: bool) -> VdriveTable:
 
 
 def changes_between(
-    before: DirectoryTable, after: DirectoryTable, hidden: Hidden | None = None
+    before: DirectoryTable, after: DirectoryTable, hidden: Hidden | None = None, *, uniform: bool
 ) -> list[EntryChange]:
     """Return what makes ``after`` of ``before``.
 
     Args:
         hidden: what is to be stored with links to virtual drive directories; None: what is in ``before``.
+        uniform: see ``VdriveContents``.
     """
     if after is before:
         return []
     hidden = hidden_in(before) if hidden is None else hidden
     changes: list[EntryChange] = [DeleteEntry(entry.name) for entry in before if entry.name not in after]
-    changes += [_put(entry, hidden) for entry in after if not isinstance(entry, VdriveEntry)]
+    changes += [_put(entry, hidden, uniform) for entry in after if not isinstance(entry, VdriveEntry)]
     return changes
 
 
@@ -129,14 +135,15 @@ def hidden_in(*tables: DirectoryTable) -> dict[bytes, Metadata]:
     return found
 
 
-def first_seen(cap: VdriveWriteCap) -> Hidden:
-    """Return what the link to a directory says in secret when it is new."""
-    return seen(cap.index, 0, head_hash(first_head(cap.keys).head))
+def hidden_when_new(cap: VdriveWriteCap, *, uniform: bool) -> Hidden:
+    """Return what the link to a directory says in secret when both are new."""
+    seen = seen_at(0, head_hash(first_head(cap.keys).head))
+    return {cap.index: {**seen, UNIFORM: True} if uniform else seen}
 
 
-def seen(index: bytes, version: int, hash_of_head: bytes) -> Hidden:
-    """Return what a link to a directory says in secret when it was seen at this version."""
-    return {index: {SEEN: [version, hash_of_head[:BOUND_PREFIX_SIZE]]}}
+def seen_at(version: int, hash_of_head: bytes) -> Metadata:
+    """Return what a link says in secret of a directory that was seen at this version."""
+    return {SEEN: [version, hash_of_head[:BOUND_PREFIX_SIZE]]}
 
 
 def bound_of(entry: DirectoryEntry) -> VersionBound | None:
@@ -148,10 +155,21 @@ def bound_of(entry: DirectoryEntry) -> VersionBound | None:
     return None
 
 
-def _put(entry: DirectoryEntry, hidden: Hidden) -> PutEntry:
+def is_uniform(entry: DirectoryEntry) -> bool:
+    """Tell whether a link says that the entries of its directory are uniform."""
+    return isinstance(entry, VdriveEntry) and entry.opened.metadata.get(UNIFORM) is True
+
+
+def nameless_entry(found: UnreadableName) -> OpenEntry:
+    """Return what is listed for an entry whose name cannot be told. It can be seen, and nothing else."""
+    contents = EntryContents(ChildSlots(fault="malformed"), {}, found.reason)
+    return OpenEntry(NAMELESS + log_name(found.slot), found.version, found.slot, lambda: contents)
+
+
+def _put(entry: DirectoryEntry, hidden: Hidden, uniform: bool) -> PutEntry:
     index = _index_of(entry.child)
     secret = {} if index is None else hidden.get(index, {})
-    return PutEntry(entry.name, entry.child, {**_users_part(entry.metadata), **secret})
+    return PutEntry(entry.name, entry.child, {**_users_part(entry.metadata), **secret}, uniform)
 
 
 def _users_part(metadata: Metadata) -> Metadata:

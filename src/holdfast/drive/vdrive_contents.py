@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Sequence
 
 from holdfast.drive.directory_contents import LOOK_HERE_MAX, Plan
 from holdfast.drive.vdrive_backing import ListableVdriveCap, VdriveClient, VdriveDirectory
-from holdfast.drive.vdrive_changes import VdriveTable, changes_between, table_of
+from holdfast.drive.vdrive_changes import VdriveTable, changes_between, nameless_entry, table_of
 from holdfast.errors import UnavailableError
 from holdfast.formats.directory_entry import DirectoryEntry
 from holdfast.formats.directory_table import DirectoryTable
 from holdfast.formats.vdrive.names import child_name
 from holdfast.formats.vdrive.open_entry import OpenEntry
 from holdfast.grid.vdrive.guard import VersionBound
+from holdfast.grid.vdrive.listing import UnreadableName
 from holdfast.grid.vdrive.views import EntriesView, EntryChange
 from holdfast.interfaces.drive import NotWriteableError
 
@@ -27,7 +28,11 @@ class NoVdriveClientError(UnavailableError):
 
 
 class VdriveContents:
-    """Entries at a virtual drive server."""
+    """Entries at a virtual drive server.
+
+    Attributes:
+        uniform: entries are made so that nobody sees, without keys, which children can be written.
+    """
 
     def __init__(
         self, cap: ListableVdriveCap, client: VdriveClient | None, bound: VersionBound | None = None
@@ -39,6 +44,7 @@ class VdriveContents:
         """
         self.cap = cap
         self._client = client
+        self.uniform = False
         self._bound = bound
         self._directory: VdriveDirectory | None = None
 
@@ -63,7 +69,9 @@ class VdriveContents:
             self._directory = None
 
     async def read(self) -> DirectoryTable:
-        entries = await self.directory.all_entries()
+        nameless: list[UnreadableName] = []
+        entries = await self.directory.all_entries(unreadable=nameless)
+        entries += map(nameless_entry, nameless)
         if len(entries) <= LOOK_HERE_MAX:
             return self._table(entries)
         return await asyncio.to_thread(self._table, entries)
@@ -74,11 +82,13 @@ class VdriveContents:
 
     async def pages(self) -> AsyncIterator[Sequence[DirectoryEntry]]:
         """Yield all entries of one version in the order of their slots, some thousands at a time."""
-        async for page in self.directory.iter_pages():
-            yield list(self._table(page))
+        nameless: list[UnreadableName] = []
+        async for page in self.directory.iter_pages(unreadable=nameless):
+            yield list(self._table([*page, *map(nameless_entry, nameless)]))
+            nameless.clear()
 
     async def names(self) -> AsyncIterator[str]:
-        """Yield all names, like ``pages``."""
+        """Yield all names, like ``pages``, without looking at anything else."""
         async for page in self.directory.iter_pages(names_only=True):
             for entry in page:
                 yield entry.name
@@ -95,7 +105,7 @@ class VdriveContents:
 
         def changes(views: Sequence[EntriesView]) -> list[list[EntryChange]]:
             before = self.table_in(views[0], wanted)
-            return [changes_between(before, plan(before, True))]
+            return [changes_between(before, plan(before, True), uniform=self.uniform)]
 
         if wanted:
             await self.client.change([(self.directory, wanted)], changes)

@@ -7,7 +7,8 @@ Source: docs/spec/vdrive.md, sections 7.5, 8.4 and 9.3.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from holdfast.caps.slots import child_slots
@@ -15,26 +16,51 @@ from holdfast.caps.vdrive import VdrivePlace, VdriveReadCap, VdriveWriteCap
 from holdfast.crypto.vdrive_keys import KEY_SIZE
 from holdfast.drive.node_making import slots_of
 from holdfast.drive.vdrive_backing import VdriveClient
-from holdfast.drive.vdrive_changes import changes_between, first_seen, hidden_in, seen, table_of
+from holdfast.drive.vdrive_changes import changes_between, hidden_in, hidden_when_new, seen_at, table_of
 from holdfast.drive.vdrive_contents import VdriveContents
+from holdfast.errors import HoldfastError, InputError
 from holdfast.formats.directory_metadata import Metadata
 from holdfast.formats.vdrive.names import child_name
+from holdfast.formats.vdrive.operations import OperationsTooLargeError
 from holdfast.grid.vdrive.views import CreatePlan, EntriesView, EntryChange, PutEntry
-from holdfast.interfaces.drive import NewChild, Replace, VersionMismatchError
+from holdfast.interfaces.drive import LinksIncompleteError, NewChild, Replace, VersionMismatchError
 from holdfast.interfaces.vdrive import OPERATIONS_MAX
+from holdfast.interfaces.vdrive_errors import VdriveTooLargeError
 from holdfast.planning import directory_changes
 from holdfast.planning.directory_changes import Link
 
 T = TypeVar("T")
 
 
-def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut ``items`` into what one change can hold."""
-    for start in range(0, len(items), OPERATIONS_MAX):
-        yield items[start : start + OPERATIONS_MAX]
+async def in_parts(items: Sequence[T], make: Callable[[Sequence[T]], Awaitable[None]]) -> int:
+    """Call ``make`` with so many items at a time as one change can hold; return how often that was.
+
+    Raises:
+        LinksIncompleteError: an earlier call succeeded, another did not. What the first raises is raised.
+    """
+    waiting = [items[start : start + OPERATIONS_MAX] for start in range(0, len(items), OPERATIONS_MAX)]
+    waiting.reverse()
+    changes = made = 0
+    while waiting:
+        part = waiting.pop()
+        try:
+            await make(part)
+        except (OperationsTooLargeError, VdriveTooLargeError) as error:
+            if len(part) == 1:
+                raise InputError("an entry is too large to be stored") from error
+            middle = len(part) // 2
+            waiting += part[middle:], part[:middle]
+        except HoldfastError as error:
+            if not made:
+                raise
+            raise LinksIncompleteError(made, len(items)) from error
+        else:
+            changes += 1
+            made += len(part)
+    return changes
 
 
-def first_entries(children: Mapping[str, NewChild]) -> list[PutEntry]:
+def first_entries(children: Mapping[str, NewChild], *, uniform: bool = False) -> list[PutEntry]:
     """Return the entries that a new directory begins with. Metadata is stored as it is given.
 
     Raises:
@@ -45,7 +71,8 @@ def first_entries(children: Mapping[str, NewChild]) -> list[PutEntry]:
     table = empty.copy()
     for name, child in children.items():
         table.set(child_name(name), slots_of(child.node), child.metadata or {})
-    return [change for change in changes_between(empty, table) if isinstance(change, PutEntry)]
+    changes = changes_between(empty, table, uniform=uniform)
+    return [change for change in changes if isinstance(change, PutEntry)]
 
 
 async def new_directory(
@@ -55,10 +82,8 @@ async def new_directory(
 
     Raises: as ``first_entries`` and ``VdriveClient.create``.
     """
-    first, *others = list(batches(first_entries(children))) or [()]
-    cap = await client.create(place, entries=first)
-    for entries in others:
-        await _put(client, cap, entries)
+    cap = VdriveWriteCap(place, secrets.token_bytes(KEY_SIZE))
+    await _create(client, cap, first_entries(children))
     return cap
 
 
@@ -70,21 +95,34 @@ async def create_below(
     now: float,
     replace: Replace,
     metadata: Metadata | None,
+    uniform: bool,
 ) -> VdriveWriteCap:
-    """Make a directory where ``parent`` is, with up to 1000 children, and link it there: all or nothing.
+    """Make a directory where ``parent`` is, and link it there: all or nothing, if one change can hold it. One
+    with more in it is made first, and linked when all of that is in it.
+
+    Args:
+        uniform: see ``VdriveContents``; of the new directory.
 
     Raises: as ``first_entries``, ``directory_changes.set_entries`` and ``VdriveClient.change``.
     """
     cap = VdriveWriteCap(parent.cap.place, secrets.token_bytes(KEY_SIZE))
     link = Link(child_name(name), child_slots(cap.to_text(), None), metadata)
-    plan = CreatePlan(cap.write_key, first_entries(children))
+    hidden = hidden_when_new(cap, uniform=uniform)
+    entries = first_entries(children, uniform=uniform)
+    plan = CreatePlan(cap.write_key, entries)
 
     def changes(views: Sequence[EntriesView]) -> list[list[EntryChange]]:
         before = parent.table_in(views[0], [link.name])
         after = directory_changes.set_entries(before, [link], now, replace=replace)
-        return [changes_between(before, after, first_seen(cap))]
+        return [changes_between(before, after, hidden, uniform=parent.uniform)]
 
-    await parent.client.change([(parent.directory, [link.name])], changes, creates=[plan])
+    parts = [(parent.directory, [link.name])]
+    if len(entries) <= OPERATIONS_MAX:
+        with suppress(OperationsTooLargeError, VdriveTooLargeError):
+            await parent.client.change(parts, changes, creates=[plan])
+            return cap
+    await _create(parent.client, cap, entries)
+    await parent.client.change(parts, changes)
     return cap
 
 
@@ -109,7 +147,10 @@ async def move(
         linked = directory_changes.set_entries(there, [link], now, replace=replace)
         unlinked, _ = directory_changes.delete_entry(here, name)
         hidden = hidden_in(here)
-        return [changes_between(here, unlinked, hidden), changes_between(there, linked, hidden)]
+        return [
+            changes_between(here, unlinked, hidden, uniform=source.uniform),
+            changes_between(there, linked, hidden, uniform=target.uniform),
+        ]
 
     await source.client.change([(source.directory, [name]), (target.directory, [new_name])], changes)
 
@@ -125,7 +166,7 @@ async def pin(parent: VdriveContents, name: str, child: VdriveContents) -> None:
     """
     name = child_name(name)
     head = await child.directory.head()
-    hidden = seen(child.cap.index, head.version, head.head_hash)
+    pinned = seen_at(head.version, head.head_hash)
 
     def changes(views: Sequence[EntriesView]) -> list[list[EntryChange]]:
         before = parent.table_in(views[0], [name])
@@ -135,11 +176,24 @@ async def pin(parent: VdriveContents, name: str, child: VdriveContents) -> None:
             raise VersionMismatchError(name)
         after = before.copy()
         after.set(name, entry.child, entry.metadata)
-        return [changes_between(before, after, hidden)]
+        hidden = {cap.index: {**hidden_in(before).get(cap.index, {}), **pinned}}
+        return [changes_between(before, after, hidden, uniform=parent.uniform)]
 
     await parent.client.change([(parent.directory, [name])], changes)
 
 
-async def _put(client: VdriveClient, cap: VdriveWriteCap, entries: Sequence[PutEntry]) -> None:
-    names = [entry.name for entry in entries]
-    await client.change([(client.directory(cap), names)], lambda views: [entries])
+async def _create(client: VdriveClient, cap: VdriveWriteCap, entries: Sequence[PutEntry]) -> None:
+    """Make a directory, and put entries into it, in as many changes as that takes."""
+    is_there = False
+
+    async def put(some: Sequence[PutEntry]) -> None:
+        nonlocal is_there
+        if is_there:
+            names = [entry.name for entry in some]
+            await client.change([(client.directory(cap), names)], lambda views: [some])
+        else:
+            await client.create(cap.place, cap.write_key, some)
+            is_there = True
+
+    if not await in_parts(entries, put):
+        await put(())

@@ -6,16 +6,15 @@ Source: docs/spec/vdrive.md, sections 8.7 and 9; docs/spec/seed-map.md, section 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 from holdfast.crypto.vdrive_keys import log_name
 from holdfast.drive import linking, vdrive_linking
 from holdfast.drive.node_making import DirectoryKind, NodeMaker, slots_of
 from holdfast.drive.stored_directory import StoredDirectoryNode
-from holdfast.drive.vdrive_changes import bound_of
+from holdfast.drive.vdrive_changes import bound_of, is_uniform
 from holdfast.drive.vdrive_contents import VdriveContents
 from holdfast.drive.vdrive_watching import NamesChanged, watch
-from holdfast.errors import HoldfastError
 from holdfast.formats.directory_entry import DirectoryEntry
 from holdfast.formats.directory_metadata import Metadata
 from holdfast.formats.vdrive.names import child_name
@@ -23,7 +22,6 @@ from holdfast.interfaces.drive import (
     ChildOfWrongTypeError,
     DirectoryNode,
     LinkResult,
-    LinksIncompleteError,
     ListedChild,
     MoveResult,
     NewChild,
@@ -69,20 +67,17 @@ class VdriveDirectoryNode(StoredDirectoryNode):
     # -- linking
 
     async def set_children(self, children: Mapping[str, NewChild], *, replace: Replace = False) -> LinkResult:
-        """Link several nodes, up to 1000 in one change; see ``DirectoryNode.set_children``."""
+        """Link several nodes, up to 1000 in one change if they do not come with very much metadata; see
+        ``DirectoryNode.set_children``."""
         links = [
             Link(child_name(name), slots_of(child.node), child.metadata) for name, child in children.items()
         ]
-        made = 0
-        for batch in list(vdrive_linking.batches(links)) or [[]]:
-            try:
-                await self.make_links(batch, replace)
-            except HoldfastError as error:
-                if not made:
-                    raise
-                raise LinksIncompleteError(made, len(links)) from error
-            made += len(batch)
-        return LinkResult(atomic=len(links) <= OPERATIONS_MAX)
+        self.contents.check_writable()
+
+        async def make(some: Sequence[Link]) -> None:
+            await self.make_links(some, replace)
+
+        return LinkResult(atomic=await vdrive_linking.in_parts(links, make) <= 1)
 
     # -- what concerns several directories
 
@@ -94,9 +89,15 @@ class VdriveDirectoryNode(StoredDirectoryNode):
         kind: DirectoryKind | None = None,
         replace: Replace = False,
         metadata: Metadata | None = None,
+        uniform: bool | None = None,
     ) -> StoredDirectoryNode:
         """Make a directory with these children, and link it. At a virtual drive server both is one change;
         if there are more than 1000 children, it is linked when all of them are in it.
+
+        Args:
+            kind: that of this directory, if it is not given.
+            uniform: let nobody see without keys which children of the new directory can be written; whoever
+                comes to it through this link keeps to that. None: as in this directory.
 
         Raises: as ``set_node`` and ``Drive.create_directory``.
         """
@@ -106,14 +107,22 @@ class VdriveDirectoryNode(StoredDirectoryNode):
             )
         self.contents.check_writable()
         children = children or {}
+        uniform = self.contents.uniform if uniform is None else uniform
         if len(children) > OPERATIONS_MAX:
             await linking.check_place(self, name, replace, None)
-            cap = await vdrive_linking.new_directory(self.contents.client, self.contents.cap.place, children)
-            return await self.set_node(name, self._maker.directory(cap), replace=replace, metadata=metadata)
         now = self._maker.now()
         cap = await vdrive_linking.create_below(
-            self.contents, name, children, now=now, replace=replace, metadata=metadata
+            self.contents, name, children, now=now, replace=replace, metadata=metadata, uniform=uniform
         )
+        node = self._maker.directory(cap)
+        assert isinstance(node, VdriveDirectoryNode)
+        node.contents.uniform = uniform
+        return node
+
+    async def create_unlinked(self, children: Mapping[str, NewChild] | None = None) -> StoredDirectoryNode:
+        """Make a directory at the same server that is linked nowhere."""
+        contents = self.contents
+        cap = await vdrive_linking.new_directory(contents.client, contents.cap.place, children or {})
         return self._maker.directory(cap)
 
     async def move_child_to(
@@ -157,9 +166,11 @@ class VdriveDirectoryNode(StoredDirectoryNode):
 
     def _child(self, entry: DirectoryEntry) -> Node | UnreadableEntry:
         node = super()._child(entry)
-        bound = bound_of(entry)
-        if bound is not None and isinstance(node, VdriveDirectoryNode):
-            node.contents.expect(bound)
+        if isinstance(node, VdriveDirectoryNode):
+            node.contents.uniform |= is_uniform(entry)
+            bound = bound_of(entry)
+            if bound is not None:
+                node.contents.expect(bound)
         return node
 
     def _shares_changes_with(self, other: VdriveDirectoryNode) -> bool:

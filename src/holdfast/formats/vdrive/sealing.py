@@ -22,21 +22,27 @@ NONCES_SIZE: Final = 4 * NONCE_SIZE  # bytes, for one entry
 class EntrySealer:
     """Seals entries of one directory."""
 
-    def __init__(self, keys: WriteKeys, *, uniform: bool = False) -> None:
-        """``uniform``: an entry without a write capability looks like one that has one."""
+    def __init__(self, keys: WriteKeys) -> None:
         self._name_key = keys.read.name_key
         self._reader = BoxCipher(keys.read.seal_key, keys.read.index)
         self._writer = BoxCipher(keys.seal_key, keys.read.index)
-        self._uniform = uniform
 
     def seal(
-        self, name: str, child: ChildSlots, metadata: Metadata, nonces: bytes, version: int
+        self,
+        name: str,
+        child: ChildSlots,
+        metadata: Metadata,
+        nonces: bytes,
+        version: int,
+        *,
+        uniform: bool = False,
     ) -> SealedEntry:
         """Return the entry that lets ``name`` lead to ``child``.
 
         Args:
             nonces: 64 random bytes, not used before.
             version: of the directory, once the entry is written.
+            uniform: without a write capability, let it look as if there were one.
 
         Raises:
             BadChildNameError: ``name`` cannot be that of a child.
@@ -51,7 +57,7 @@ class EntrySealer:
         slot = slot_of_bytes(self._name_key, raw)
         n, w, r, m = (nonces[at : at + NONCE_SIZE] for at in range(0, NONCES_SIZE, NONCE_SIZE))
         write = SealedBox(b"")
-        if child.rw or self._uniform:
+        if child.rw or uniform:
             write = self._writer.seal(slot, "w", w, _checked_text(child.rw))
         return SealedEntry(
             slot,

@@ -19,7 +19,7 @@ from holdfast.formats.vdrive.open_entry import EntryOpener, OpenEntry
 from holdfast.grid.vdrive.change_feed import ChangeFeed, ChangesPage
 from holdfast.grid.vdrive.contexts import VdriveCore, fetch_context
 from holdfast.grid.vdrive.guard import VersionBound
-from holdfast.grid.vdrive.listing import Listing
+from holdfast.grid.vdrive.listing import Listing, UnreadableName
 from holdfast.grid.vdrive.views import EntriesView, VerifiedHead
 from holdfast.interfaces.vdrive import SLOTS_MAX, WAIT_MAX_S, DirectoryInfo
 from holdfast.interfaces.vdrive_errors import (
@@ -140,7 +140,13 @@ class VdriveDirectory:
         }
         return EntriesView(context.head.version, opened)
 
-    def listing(self, *, names_only: bool = False, at: int | None = None) -> Listing:
+    def listing(
+        self,
+        *,
+        names_only: bool = False,
+        at: int | None = None,
+        unreadable: list[UnreadableName] | None = None,
+    ) -> Listing:
         """Return a listing, which tells its version and what could not be read besides its pages."""
         return Listing(
             self._core,
@@ -151,21 +157,27 @@ class VdriveDirectory:
             at=at,
             bound=self._bound,
             check=self._check_fresh,
+            unreadable=unreadable,
         )
 
     async def iter_pages(
-        self, *, names_only: bool = False, at: int | None = None
+        self,
+        *,
+        names_only: bool = False,
+        at: int | None = None,
+        unreadable: list[UnreadableName] | None = None,
     ) -> AsyncIterator[Sequence[OpenEntry]]:
         """Yield all entries of one version, in the order of their slots, which says nothing of names.
 
         Args:
             names_only: children have no capabilities then, and a third of the traffic.
             at: version, as far back as the server keeps it; None for the current one.
+            unreadable: what belongs to a page and has no name is added to it before the page is yielded.
 
         Raises:
             ListingInterruptedError: the server did not keep the version for as long as this took.
         """
-        listing = self.listing(names_only=names_only, at=at)
+        listing = self.listing(names_only=names_only, at=at, unreadable=unreadable)
         try:
             async for page in listing.pages():
                 yield page
@@ -180,21 +192,32 @@ class VdriveDirectory:
             ) from None
         else:
             return
-        async for page in self.listing(names_only=names_only, at=at).pages():
+        async for page in self.listing(names_only=names_only, at=at, unreadable=unreadable).pages():
             yield page
 
-    async def all_entries(self, *, names_only: bool = False) -> list[OpenEntry]:
+    async def all_entries(
+        self, *, names_only: bool = False, unreadable: list[UnreadableName] | None = None
+    ) -> list[OpenEntry]:
         """Return all entries of one version; begin anew when the server does not keep it long enough.
+
+        Args:
+            unreadable: what has no name is added to it.
 
         Raises:
             ListingInterruptedError: that happened five times.
         """
         for attempt in range(1, EXPIRATIONS_MAX + 1):
+            nameless: list[UnreadableName] = []
             try:
-                return [entry async for page in self.iter_pages(names_only=names_only) for entry in page]
+                pages = self.iter_pages(names_only=names_only, unreadable=nameless)
+                entries = [entry async for page in pages for entry in page]
             except ListingInterruptedError:
                 if attempt == EXPIRATIONS_MAX:
                     raise
+            else:
+                if unreadable is not None:
+                    unreadable += nameless
+                return entries
         raise AssertionError
 
     # -- following

@@ -55,10 +55,15 @@ class Listing:
         at: int | None,
         bound: VersionBound | None,
         check: Callable[[VerifiedHead], None],
+        unreadable: list[UnreadableName] | None = None,
     ) -> None:
-        """``check`` is called with the head of a current version."""
+        """
+        Args:
+            check: called with the head of a current version.
+            unreadable: the list to be used.
+        """
         self.head: VerifiedHead | None = None
-        self.unreadable: list[UnreadableName] = []
+        self.unreadable = [] if unreadable is None else unreadable
         self._core = core
         self._state = state
         self._verify_key = verify_key

@@ -79,7 +79,10 @@ def signed_change(
                 operations.append(Delete(slot, old.version))
                 deleted.append(slot)
             continue
-        entry = sealer.seal(change.name, change.child, change.metadata, os.urandom(NONCES_SIZE), version)
+        nonces = os.urandom(NONCES_SIZE)
+        entry = sealer.seal(
+            change.name, change.child, change.metadata, nonces, version, uniform=change.uniform
+        )
         boxes = entry.name, entry.write, entry.read, entry.metadata
         operations.append(Add(slot, *boxes) if old is None else Replace(slot, old.version, *boxes))
         put[slot] = entry

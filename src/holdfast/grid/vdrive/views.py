@@ -51,11 +51,16 @@ class EntriesView:
 
 @dataclass(frozen=True, slots=True)
 class PutEntry:
-    """Let a name lead to a child, whatever it leads to now."""
+    """Let a name lead to a child, whatever it leads to now.
+
+    Attributes:
+        uniform: whether there is a write capability cannot be seen without keys (5.3).
+    """
 
     name: str
     child: ChildSlots
     metadata: Metadata
+    uniform: bool = False
 
 
 @dataclass(frozen=True, slots=True)
