@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 from holdfast.crypto.vdrive_keys import WriteKeys
 from holdfast.errors import HoldfastError
+from holdfast.formats.vdrive.open_entry import EntryOpener
+from holdfast.formats.vdrive.sealing import EntrySealer
 from holdfast.grid.vdrive.signing import KEEP
 from holdfast.grid.vdrive.state import DirectoryState
 from holdfast.grid.vdrive.views import ChangeResult, CreatePlan, Plan
@@ -28,6 +30,8 @@ class ChangePart:
 
     state: DirectoryState
     keys: WriteKeys = field(repr=False)
+    opener: EntryOpener = field(repr=False)
+    sealer: EntrySealer = field(repr=False)
     names: Mapping[bytes, str] = field(repr=False)
 
 
@@ -36,6 +40,7 @@ class Change:
     """A change that somebody waits for.
 
     Attributes:
+        indices: of its directories.
         heartbeat: what its head is to promise; a change that says so is made even if nothing else is in it.
         done: its result.
         in_the_open: it is part of a commit of which nobody knows whether it was made.
@@ -52,9 +57,8 @@ class Change:
     conflicts: int = 0
     trouble: HoldfastError | None = None
 
-    @property
-    def indices(self) -> frozenset[bytes]:
-        return frozenset(part.state.index for part in self.parts)
+    def __post_init__(self) -> None:
+        self.indices = frozenset(part.state.index for part in self.parts)
 
     @property
     def wanted(self) -> bool:
@@ -81,7 +85,8 @@ class ChangeQueue:
     def add(self, change: Change) -> None:
         """Let a change be made as soon as its directories are free."""
         self._waiting.append(change)
-        self._start()
+        if self._busy.isdisjoint(change.indices):
+            self._start()
 
     async def close(self) -> None:
         """Stop everything at once. What was sent is in the journal."""

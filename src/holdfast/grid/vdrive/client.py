@@ -139,7 +139,7 @@ class VdriveClient:
     ) -> VerifiedHead:
         """Promise a newer head within ``interval_s`` seconds, by making one now; 0 takes the promise back."""
         directory = self.directory(cap)
-        part = ChangePart(directory.state, cap.keys, {_NO_SLOT: ""})
+        part = directory.part({_NO_SLOT: ""})
         result = await self._made(
             cap.place, [part], lambda views: [[]], (), deadline_s, heartbeat=interval_s or None
         )
@@ -231,13 +231,10 @@ class VdriveClient:
 
 
 def _part(directory: VdriveDirectory, names: Sequence[str]) -> ChangePart:
-    keys = directory.write_keys
-    if keys is None:
-        raise NotCapableError("this capability of the directory is for reading only")
     slots = directory.slots(names)
     if not 0 < len(slots) <= SLOTS_MAX:
         raise ValueError(f"a change looks at 1 to {SLOTS_MAX} names of a directory")
-    return ChangePart(directory.state, keys, slots)
+    return directory.part(slots)
 
 
 def _check(
@@ -259,12 +256,13 @@ def _too_late(change: Change) -> HoldfastError:
     """Return the error for a change that was not made in time."""
     ending = "; it may have been made all the same" if change.in_the_open else ""
     trouble = change.trouble
-    if trouble is None or isinstance(trouble, HeadConflictError | TurnTakenError):
+    if isinstance(trouble, HeadConflictError | TurnTakenError):
         return ContendedDirectoryError(
             f"others wrote to the directory all the time{ending}", may_be_applied=change.in_the_open
         )
+    reason = "the server did not answer" if trouble is None else str(trouble)
     return VdriveUnavailableError(
-        f"the change could not be made in time: {trouble}{ending}", may_be_applied=change.in_the_open
+        f"the change could not be made in time: {reason}{ending}", may_be_applied=change.in_the_open
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from holdfast.crypto.vdrive_keys import WriteKeys, enabler_proof, write_enabler
 from holdfast.formats.vdrive.head import first_head, head_hash, verified_head
+from holdfast.formats.vdrive.sealing import EntrySealer
 from holdfast.grid.vdrive.delivery import Parcel
 from holdfast.grid.vdrive.journal import JournalHead
 from holdfast.grid.vdrive.proofs import ProvenContext
@@ -79,12 +80,12 @@ def new_one(plan: CreatePlan, now: int) -> NewOne:
     change = None
     if plan.entries:
         empty = ProvenContext(first, None, {}, len(plan.entries))
-        change = signed_change(keys, empty, plan.entries, HeadWords(now=now))
+        change = signed_change(keys, EntrySealer(keys), empty, plan.entries, HeadWords(now=now))
     return NewOne(keys, first, change)
 
 
 def signed_commit(
-    wanted: Sequence[tuple[WriteKeys, ProvenContext, Sequence[EntryChange]]],
+    wanted: Sequence[tuple[WriteKeys, EntrySealer, ProvenContext, Sequence[EntryChange]]],
     created: Sequence[NewOne],
     words: HeadWords,
     sid: bytes,
@@ -92,9 +93,10 @@ def signed_commit(
 ) -> SignedCommit:
     """Sign what is wanted of each directory, and add what is to be made."""
     changes = {
-        keys.read.index: signed_change(keys, context, entries, words) for keys, context, entries in wanted
+        keys.read.index: signed_change(keys, sealer, context, entries, words)
+        for keys, sealer, context, entries in wanted
     }
-    all_keys = {keys.read.index: keys for keys, _, _ in wanted} | {new.index: new.keys for new in created}
+    all_keys = {keys.read.index: keys for keys, *_ in wanted} | {new.index: new.keys for new in created}
     sections = [new.change.section for new in created if new.change is not None]
     sections += [change.section for change in changes.values()]
     request = CommitRequest(tuple(_creation(new, sid) for new in created), tuple(sections))

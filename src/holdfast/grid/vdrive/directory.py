@@ -7,16 +7,20 @@ Source: docs/spec/vdrive.md, sections 7, 8.5 to 8.7.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 import structlog
 
 from holdfast.caps.vdrive import VdriveReadCap, VdriveWriteCap
 from holdfast.crypto.vdrive_keys import ReadKeys, WriteKeys, log_name, slot_of
+from holdfast.errors import NotCapableError
 from holdfast.formats.vdrive.names import child_name
 from holdfast.formats.vdrive.open_entry import EntryOpener, OpenEntry
+from holdfast.formats.vdrive.sealing import EntrySealer
 from holdfast.grid.vdrive.change_feed import ChangeFeed, ChangesPage
+from holdfast.grid.vdrive.change_queue import ChangePart
 from holdfast.grid.vdrive.contexts import VdriveCore, fetch_context
 from holdfast.grid.vdrive.guard import VersionBound
 from holdfast.grid.vdrive.listing import Listing, UnreadableName
@@ -64,7 +68,6 @@ class VdriveDirectory:
         self._core = core
         self._bound = bound
         self._healer = healer
-        self._opener: EntryOpener | None = None
         self.state = core.states.get(cap.index, cap.place)
         self._stale_told = False
 
@@ -85,11 +88,23 @@ class VdriveDirectory:
     def read_keys(self) -> ReadKeys:
         return self.cap.keys.read if isinstance(self.cap, VdriveWriteCap) else self.cap.keys
 
-    @property
+    @cached_property
     def opener(self) -> EntryOpener:
-        if self._opener is None:
-            self._opener = EntryOpener(self.read_keys, self.write_keys)
-        return self._opener
+        return EntryOpener(self.read_keys, self.write_keys)
+
+    @cached_property
+    def _sealer(self) -> EntrySealer | None:
+        return None if self.write_keys is None else EntrySealer(self.write_keys)
+
+    def part(self, slots: Mapping[bytes, str]) -> ChangePart:
+        """Return what a change has to do with this directory.
+
+        Raises:
+            NotCapableError: it is held read-only.
+        """
+        if self.write_keys is None or self._sealer is None:
+            raise NotCapableError("this capability of the directory is for reading only")
+        return ChangePart(self.state, self.write_keys, self.opener, self._sealer, slots)
 
     def slots(self, names: Sequence[str]) -> dict[bytes, str]:
         """Return the names in their normal form, by slot.

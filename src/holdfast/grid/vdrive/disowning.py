@@ -19,6 +19,7 @@ from holdfast.formats.vdrive.entry import SealedEntry
 from holdfast.formats.vdrive.head import parse_head
 from holdfast.formats.vdrive.open_entry import EntryOpener, OpenEntry
 from holdfast.formats.vdrive.operations import Add, Delete, parse_operations
+from holdfast.formats.vdrive.sealing import EntrySealer
 from holdfast.grid.vdrive.commits import parcel
 from holdfast.grid.vdrive.contexts import VdriveCore, fetch_context
 from holdfast.grid.vdrive.directory import VdriveDirectory
@@ -146,7 +147,7 @@ async def _say_so(core: VdriveCore, directory: VdriveDirectory, keys: WriteKeys)
     now = int(core.clock())
     if known is not None:  # it has to be newer than what it gives up
         now = max(now, parse_head(known.signed.head).time + 1)
-    signed = signed_change(keys, context, [], HeadWords(now=now, disown_base=head.version))
+    signed = signed_change(keys, EntrySealer(keys), context, [], HeadWords(now=now, disown_base=head.version))
     sid = core.servers.service_id(state.place)
     sent = parcel(CommitRequest((), (signed.section,)), {state.index: keys}, sid, None)
     after = signed.after.head

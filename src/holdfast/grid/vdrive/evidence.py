@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from holdfast.crypto.vdrive_keys import log_name
-from holdfast.formats import deterministic_cbor
+from holdfast.protocol.vdrive_items import encoded
 
 log = structlog.get_logger(__name__)
 
@@ -42,9 +42,7 @@ class EvidenceKeeper:
         if self._directory is None:
             return None
         now = self._clock()
-        content = deterministic_cbor.encode(
-            {"index": index, "time": int(now), "what": what, "parts": dict(parts)}
-        )
+        content = encoded({"index": index, "time": int(now), "what": what, "parts": dict(parts)})
         path = self._directory / f"{int(now)}-{what}-{name}-{os.getpid()}-{next(self._numbers)}.cbor"
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

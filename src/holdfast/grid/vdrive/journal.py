@@ -80,7 +80,7 @@ class Journal:
                 _trim(connection, now)
             return number
 
-        return await self._database.write(write)
+        return await self._database.write(write, len(request))
 
     async def applied(self, number: int) -> None:
         """Note that the server has made a commit."""

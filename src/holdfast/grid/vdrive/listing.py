@@ -99,8 +99,8 @@ class Listing:
                     return
                 after, page = page.next, await following
             finally:
-                if following is not None and not following.done():
-                    following.cancel()
+                if following is not None and not following.cancel() and not following.cancelled():
+                    following.exception()  # whoever stops here wants to know nothing of it
 
     async def _fetch(self, server: VirtualDriveServer, at: int | None, after: bytes | None) -> Page:
         return await server.page(

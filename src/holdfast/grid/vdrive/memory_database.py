@@ -1,6 +1,7 @@
-"""The SQLite database in which a client keeps what it must not forget, and one thread that writes to it.
+"""The SQLite database in which a client keeps what it must not forget.
 
-Several processes may use it. Readers never wait for writers. A damaged file is put aside and begun anew.
+Several processes may use it. Readers never wait for writers. What is small is written at once; if that would
+have to wait for somebody, a thread does it. A damaged file is put aside and begun anew.
 
 Source: docs/spec/vdrive.md, section 7.1.
 """
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 BUSY_S = 5.0  # another process may hold the database as long as that
+AT_ONCE_MAX = 64 * 1024  # bytes written without a thread
+CHECKPOINT_EVERY = 500  # transactions
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS heads (
         idx BLOB PRIMARY KEY, version INTEGER NOT NULL, hash BLOB NOT NULL, head BLOB NOT NULL,
@@ -54,8 +57,9 @@ class MemoryDatabase:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-vdrive-memory")
         self._opening = threading.Lock()
-        self._reader: sqlite3.Connection | None = None
-        self._writer: sqlite3.Connection | None = None
+        self._here: sqlite3.Connection | None = None  # used by the event loop's thread, never waits
+        self._there: sqlite3.Connection | None = None  # used by the other thread
+        self._since_checkpoint = 0
 
     def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Return what ``job`` finds. It takes no longer than a look into a file.
@@ -68,61 +72,96 @@ class MemoryDatabase:
         except (sqlite3.Error, OSError) as error:
             raise VdriveMemoryError(f"what is known of virtual drives cannot be read: {error}") from None
 
-    async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, job: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Run ``job`` in one transaction, and return what it returns once that is stored.
+
+        Args:
+            size: bytes to be written, if they are many.
 
         Raises:
             VdriveMemoryError: it cannot be stored.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, job)
+        loop = asyncio.get_running_loop()
+        self._since_checkpoint += 1
+        if self._since_checkpoint >= CHECKPOINT_EVERY and self._path is not None:
+            self._since_checkpoint = 0
+            loop.run_in_executor(self._thread, self._checkpoint)
+        if size <= AT_ONCE_MAX or self._path is None:
+            try:
+                return _in_transaction(self._connections()[0], job)
+            except (sqlite3.Error, OSError) as error:
+                if not _is_busy(error):
+                    raise _unwritten(error) from None
+        return await loop.run_in_executor(self._thread, self._write, job)
 
     def close(self) -> None:
         """Store what is under way, and let go of the file."""
         self._thread.shutdown(wait=True)
-        for connection in (self._reader, self._writer):
+        for connection in (self._here, self._there):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = None
+        self._here = self._there = None
 
     def _write(self, job: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            writer = self._connections()[1]
-            with writer:
-                writer.execute("BEGIN IMMEDIATE")
-                return job(writer)
+            return _in_transaction(self._connections()[1], job)
         except (sqlite3.Error, OSError) as error:
-            raise VdriveMemoryError(f"what is done on virtual drives cannot be noted: {error}") from None
+            raise _unwritten(error) from None
+
+    def _checkpoint(self) -> None:
+        try:
+            self._connections()[1].execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except (sqlite3.Error, OSError) as error:
+            log.warning("what is known of virtual drives is not tidied", reason=str(error))
 
     def _connections(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        """Return the connection that reads and the one that writes."""
+        """Return the connection for the event loop's thread and the one for the other."""
         with self._opening:
-            if self._reader is None or self._writer is None:
-                self._reader, self._writer = self._open()
-            return self._reader, self._writer
+            if self._here is None or self._there is None:
+                self._here, self._there = self._open()
+            return self._here, self._there
 
     def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         if self._path is None:
-            only = _prepared(_connected(":memory:"))
+            only = _prepared(_connected(":memory:", BUSY_S))
             return only, only
         try:
-            writer = _opened(self._path)
+            there = _opened(self._path)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
             _put_aside(self._path, error)
-            writer = _opened(self._path)
-        return _connected(self._path), writer
+            there = _opened(self._path)
+        here = _connected(self._path, 0.0)
+        here.execute("PRAGMA synchronous = NORMAL")
+        here.execute("PRAGMA foreign_keys = ON")
+        here.execute("PRAGMA wal_autocheckpoint = 0")  # it takes time
+        return here, there
 
 
-def _connected(path: Path | str) -> sqlite3.Connection:
+def _in_transaction(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        return job(connection)
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith("SQLITE_BUSY")
+
+
+def _unwritten(error: Exception) -> VdriveMemoryError:
+    return VdriveMemoryError(f"what is done on virtual drives cannot be noted: {error}")
+
+
+def _connected(path: Path | str, timeout_s: float) -> sqlite3.Connection:
     """Return a connection on which a transaction begins where it is said to begin. One thread uses it."""
-    return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.close(descriptor)
-    return _prepared(_connected(path))
+    return _prepared(_connected(path, BUSY_S))
 
 
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:

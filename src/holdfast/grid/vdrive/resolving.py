@@ -50,6 +50,7 @@ async def resolve_unanswered(
         if isinstance(outcome, Conflict) and not await _was_made(core, server, state, keys, commit):
             await core.memory.journal.refused(commit.number)
         else:
+            await _remember(core, server, state, keys, commit)
             await core.memory.journal.applied(commit.number)
 
 
@@ -80,6 +81,21 @@ async def _was_made(
     except HistoryPrunedError:
         return False
     return head_hash(signed.head) == own.head_hash
+
+
+async def _remember(
+    core: VdriveCore,
+    server: VirtualDriveServer,
+    state: DirectoryState,
+    keys: WriteKeys,
+    commit: JournalCommit,
+) -> None:
+    """Remember that a commit was made; others may have come after it."""
+    request = decode_commit_request(commit.request)
+    signed = next((one.head for one in request.sections if one.index == state.index), None)
+    if signed is not None:
+        head = core.guard.verify(state, signed, keys.verify_key)
+        await core.guard.observe(server, state, head, None, writing=True)
 
 
 def _own_head(commit: JournalCommit, index: bytes) -> JournalHead:

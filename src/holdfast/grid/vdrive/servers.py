@@ -83,6 +83,10 @@ class VdriveServers:
     def account(self, sid: bytes) -> str | None:
         return self._accounts.get(sid)
 
+    def use_account(self, sid: bytes, token: str) -> None:
+        """Charge directories that are made at this service from now on to the account of ``token``."""
+        self._accounts[sid] = token
+
     def close(self) -> None:
         """End every connection at once."""
         for server in self._servers.values():

@@ -55,7 +55,11 @@ class HeadWords:
 
 
 def signed_change(
-    keys: WriteKeys, context: ProvenContext, changes: Sequence[EntryChange], words: HeadWords
+    keys: WriteKeys,
+    sealer: EntrySealer,
+    context: ProvenContext,
+    changes: Sequence[EntryChange],
+    words: HeadWords,
 ) -> SignedChange:
     """Seal, apply and sign.
 
@@ -70,7 +74,6 @@ def signed_change(
     put: dict[bytes, SealedEntry] = {}
     deleted: list[bytes] = []
     version = context.head.version + 1
-    sealer = EntrySealer(keys)
     for change in changes:
         slot = slot_of(keys.read.name_key, change.name)
         old = context.entries.get(slot)

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from holdfast.caps.vdrive import VdrivePlace
 from holdfast.formats.vdrive.head import SignedHead
 from holdfast.formats.vdrive.witness import InsufficientWitnessError, lookup
+from holdfast.grid.vdrive.memory import KnownHead
 from holdfast.grid.vdrive.proofs import ProvenContext
 from holdfast.grid.vdrive.views import VerifiedHead
 
@@ -77,10 +78,12 @@ class DirectoryStates:
             self._recent.popitem(last=False)
         return state
 
-    def context_for(self, state: DirectoryState, slots: Collection[bytes]) -> ProvenContext | None:
-        """Return the context at hand, if it tells of all these slots."""
+    def context_for(
+        self, state: DirectoryState, slots: Collection[bytes], known: KnownHead | None
+    ) -> ProvenContext | None:
+        """Return the context at hand, if it tells of all these slots at the newest version that is known."""
         context = state.context
-        if context is None:
+        if context is None or known is None or known.head_hash != context.head.head_hash:
             return None
         try:
             for slot in slots:

@@ -17,6 +17,7 @@ from holdfast.crypto.vdrive_keys import WriteKeys, log_name, slot_of
 from holdfast.errors import HoldfastError
 from holdfast.formats.vdrive.names import child_name
 from holdfast.formats.vdrive.open_entry import EntryOpener
+from holdfast.formats.vdrive.sealing import EntrySealer
 from holdfast.grid.vdrive.change_queue import Change
 from holdfast.grid.vdrive.commits import NewOne, SignedCommit, new_one, signed_commit
 from holdfast.grid.vdrive.contexts import AT_ONCE_MAX, VdriveCore, fetch_context, prove
@@ -41,7 +42,6 @@ from holdfast.protocol.vdrive_commit_messages import encode_commit_request
 log = structlog.get_logger(__name__)
 
 CONFLICTS_BEFORE_TURNS = 3
-PAUSE_MAX_S = 1.0
 
 
 @dataclass(slots=True)
@@ -55,6 +55,8 @@ class _Target:
 
     state: DirectoryState
     keys: WriteKeys = field(repr=False)
+    opener: EntryOpener = field(repr=False)
+    sealer: EntrySealer = field(repr=False)
     slots: dict[bytes, str] = field(default_factory=dict, repr=False)
     context: ProvenContext | None = None
 
@@ -114,7 +116,9 @@ class _Batch:
         self._targets: dict[bytes, _Target] = {}
         for change in changes:
             for part in change.parts:
-                target = self._targets.setdefault(part.state.index, _Target(part.state, part.keys))
+                target = self._targets.setdefault(
+                    part.state.index, _Target(part.state, part.keys, part.opener, part.sealer)
+                )
                 target.slots.update(part.names)
         self._heartbeat = next((change.heartbeat for change in changes if change.heartbeat != KEEP), KEEP)
         self._new: dict[bytes, NewOne] = {}
@@ -150,7 +154,8 @@ class _Batch:
         missing = []
         for target in self._targets.values():
             if target.context is None:
-                target.context = self._core.states.context_for(target.state, target.slots)
+                known = self._core.memory.known(target.state.index)
+                target.context = self._core.states.context_for(target.state, target.slots, known)
             if target.context is None:
                 missing.append(target)
         await asyncio.gather(*map(self._fetch, missing))
@@ -188,7 +193,7 @@ class _Batch:
         target = self._targets[index]
         context = target.context
         assert context is not None
-        opener = EntryOpener(target.keys.read, target.keys)
+        opener = target.opener
         sealed = {name: context.entries.get(slot) for slot, name in names.items()}
         return EntriesView(
             context.head.version,
@@ -236,7 +241,7 @@ class _Batch:
             target = self._targets[index]
             assert target.context is not None
             if some or self._heartbeat != KEEP:
-                wanted.append((target.keys, target.context, some))
+                wanted.append((target.keys, target.sealer, target.context, some))
         return signed_commit(
             wanted,
             [self._new[create.write_key] for create in creates],
@@ -323,6 +328,7 @@ class _Batch:
         given = {context.index: context for context in contexts}
         for index, target in self._targets.items():
             target.context = None
+            self._core.states.cache(target.state, None)
             context = given.get(index)
             if context is None or index not in commit.changes:
                 continue
@@ -348,7 +354,9 @@ class _Batch:
         ]
         change = None
         if missing:
-            change = signed_change(new.keys, context, missing, HeadWords(now=int(self._core.clock())))
+            change = signed_change(
+                new.keys, EntrySealer(new.keys), context, missing, HeadWords(now=int(self._core.clock()))
+            )
         self._new[new.keys.write_key] = replace(new, found=context.head, change=change)
 
     def _is_on_chain(self, commit: SignedCommit) -> bool:
@@ -363,11 +371,11 @@ class _Batch:
         for change in self._changes:
             change.conflicts = self._conflicts
             change.trouble = error
-        limit_s = min(self._core.settings.pause_s * 2 ** (self._conflicts - 1), PAUSE_MAX_S)
         if self._conflicts < CONFLICTS_BEFORE_TURNS:
+            limit_s = self._core.settings.pause_s * 2 ** (self._conflicts - 1)
             await asyncio.sleep(random.uniform(0, limit_s))  # noqa: S311  (to come apart, not to be secret)
             return
-        log.info("turns are asked for", directories=[log_name(index) for index in self._targets])
+        log.debug("turns are asked for", directories=[log_name(index) for index in self._targets])
         if not await self._turns.take(self._patience()):
             raise UndecidedError
 
