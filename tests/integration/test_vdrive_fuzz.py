@@ -14,7 +14,7 @@ from typing import Any
 
 import cbor2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
@@ -195,7 +195,6 @@ async def _start(stack: AsyncExitStack, directory: Path) -> Target:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=100)
 def test_damaged_requests_fail_nothing_and_change_nothing(
     runner: asyncio.Runner, target: Target, seed: int
 ) -> None:

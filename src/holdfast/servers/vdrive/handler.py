@@ -14,12 +14,14 @@ import hashlib
 import hmac
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
 from holdfast.formats.vdrive.head import head_hash
 from holdfast.interfaces.vdrive_errors import (
     BadWriteEnablerError,
+    HeadConflictError,
     MalformedVdriveRequestError,
     NoSuchVdriveCallError,
     NotAuthorisedToCreateError,
@@ -46,6 +48,7 @@ from holdfast.wire.http import BodyTooLargeError, Handler, Request, Response
 
 HEADERS = (("Content-Type", calls.MEDIA_TYPE), ("Cache-Control", "no-store"))
 BODIES_MAX = 16  # of at most 8 MiB each, in memory at once
+SMALL_BODY = 64 * 1024  # bytes; these do not count
 BODY_S = 60.0  # for receiving one
 HERE_MAX = 16 * 1024  # bytes of a body whose decoding holds up nobody else
 ENTRIES_HERE_MAX = 50  # of an answer whose encoding holds up nobody else
@@ -119,8 +122,9 @@ class _Handler:
             return _refused(MalformedVdriveRequestError(str(error)))
         except VdriveRefusalError as refusal:
             self._limits.refused(address, refusal)
-            # A conflict may hold thousands of entries.
-            return await asyncio.to_thread(_refused, refusal)
+            if isinstance(refusal, HeadConflictError):  # it may hold thousands of entries
+                return await asyncio.to_thread(_refused, refusal)
+            return _refused(refusal)
 
     def _authorise(self, request: Request) -> None:
         # Digests of one length, so that the time says nothing of the length of a secret either.
@@ -146,7 +150,8 @@ class _Handler:
 
     async def commit(self, call: _Call) -> Response:
         authority = headers.presented_authority(call.request.headers)
-        async with self._bodies:
+        length = call.request.body.length
+        async with self._bodies if length is None or length > SMALL_BODY else nullcontext():
             request = await _message(call, commit_messages.decode_commit_request)
             answer = await self._engine.commit(request, authority)
         return _answer(commit_messages.encode_commit_answer(answer))
