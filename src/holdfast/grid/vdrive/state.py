@@ -21,6 +21,7 @@ CHAIN_KEPT = 4096  # versions whose hashes are kept after a walk
 HEADS_KEPT = 8  # heads whose signatures need not be checked again
 DIRECTORIES_KEPT = 1024
 SLOTS_CACHED = 20_000  # of all directories together; a slot takes about a kilobyte
+SLOTS_CACHED_OF_ONE = 64  # of one directory; each change computes the values of all that is opened
 
 
 class DirectoryState:
@@ -97,7 +98,7 @@ class DirectoryStates:
     def cache(self, state: DirectoryState, context: ProvenContext | None) -> None:
         """Keep a context, and no more of them than there is room for."""
         self._cached -= self._sizes.pop(state.index, 0)
-        state.context = context if context is None or context.size <= SLOTS_CACHED else None
+        state.context = context if context is None or context.size <= SLOTS_CACHED_OF_ONE else None
         if state.context is None:
             return
         self._sizes[state.index] = state.context.size
