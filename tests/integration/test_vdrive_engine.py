@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from holdfast.testing.postgres_server import PostgresServer
@@ -39,10 +40,20 @@ class _OverSqlite:
         return lambda **settings: start_on(None, **settings)
 
 
+@pytest.fixture(scope="module")
+def one_database(postgres: PostgresServer) -> str:
+    return postgres.new_database()
+
+
 class _OverPostgres:
+    """All on one database, which is emptied each time: to make one and to delete it takes long."""
+
     @pytest.fixture
-    def start(self, start_on: Any, postgres: PostgresServer) -> Start:
-        return lambda **settings: start_on(postgres.new_database(), **settings)
+    def start(self, start_on: Any, one_database: str) -> Start:
+        with psycopg.connect(one_database) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        return lambda **settings: start_on(one_database, **settings)
 
 
 class TestCommitsOverSqlite(_OverSqlite, VdriveCommitSuite):

@@ -617,11 +617,21 @@ class VdriveServiceSuite:
         with pytest.raises(TurnTakenError) as taken:
             await service.server.commit(request, writer.authority())
         assert 0 < taken.value.retry_after_s <= 4
-        with pytest.raises(TurnTakenError):
-            await service.server.turn(writer.index, writer.enabler)
         await service.server.commit(request, writer.authority(turn=turn.turn))
         await service.server.commit(request, writer.authority())  # the same again is no question of turns
         await service.put(writer, "free again")
+
+    async def test_who_asks_for_a_turn_waits_for_those_who_asked_before(self, service: Service) -> None:
+        writer = await service.directory()
+        turns = [await service.server.turn(writer.index, writer.enabler)]
+        others = [asyncio.ensure_future(service.server.turn(writer.index, writer.enabler)) for _ in range(3)]
+        for number, other in enumerate(others):
+            await asyncio.sleep(0.05)
+            assert [one.done() for one in others] == [True] * number + [False] * (3 - number)
+            request = writer.change({f"child {number}": CHK})
+            await service.server.commit(request, writer.authority(turn=turns[-1].turn))
+            turns.append(await asyncio.wait_for(other, 5))
+        assert len({one.turn for one in turns}) == 4
 
     async def test_an_enabler_is_worth_nothing_at_another_service(self, start: Start) -> None:
         """V-17, as far as the server is concerned: what one service saw and stored opens no other."""

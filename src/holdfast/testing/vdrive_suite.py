@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.crypto.vdrive_keys import write_enabler
+from holdfast.crypto.netstring import netstring
+from holdfast.crypto.vdrive_keys import stored_enabler, tag, write_enabler
 from holdfast.formats.vdrive.entry import digests_of
 from holdfast.formats.vdrive.head import SignedHead, head_hash, parse_head, sign_head, verified_head
 from holdfast.formats.vdrive.operations import Add, Delete, Operation, Replace, encode_operations
@@ -33,6 +34,7 @@ from holdfast.interfaces.vdrive import (
 from holdfast.interfaces.vdrive_errors import (
     BadCreateError,
     BadWriteEnablerError,
+    DirectoryExistsError,
     HeadConflictError,
     MalformedVdriveRequestError,
     NoSuchDirectoryError,
@@ -92,6 +94,16 @@ class VdriveCommitSuite:
         await service.put(writer, "a")
         await service.server.commit(writer.creation(), writer.authority(service.account))
         assert parse_head((await service.server.describe(writer.index)).head.head).version == 1
+
+    async def test_a_directory_that_is_there_keeps_its_enabler(self, service: Service) -> None:
+        writer = await service.directory()
+        enabler = os.urandom(32)
+        statement = netstring(tag("enabler")) + writer.index + writer.sid + stored_enabler(enabler)
+        other = replace(writer.genesis(), proof=writer.keys.sign(statement))
+        authority = Authority(enablers={writer.index: enabler}, account=service.account)
+        with pytest.raises(DirectoryExistsError):
+            await service.server.commit(CommitRequest((other,), ()), authority)
+        await service.put(writer, "a")
 
     async def test_a_new_directory_needs_an_enabler(self, service: Service) -> None:
         writer = service.writer()

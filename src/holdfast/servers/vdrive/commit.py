@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from holdfast.formats.vdrive.head import parse_head
 from holdfast.formats.vdrive.tree import EMPTY
-from holdfast.interfaces.vdrive import CLOCK_SKEW_S, CommitAnswer, Committed
+from holdfast.interfaces.vdrive import CLOCK_SKEW_S, CommitAnswer, Committed, Context
 from holdfast.interfaces.vdrive_errors import (
     BadWriteEnablerError,
     DirectoryExistsError,
@@ -29,6 +29,8 @@ from holdfast.servers.vdrive.preparing import PreparedCommit, PreparedCreate, Pr
 from holdfast.servers.vdrive.reading import context_of, find
 from holdfast.servers.vdrive.settings import VdriveServerSettings
 from holdfast.servers.vdrive.tables import LIVE, directories, heads
+
+CONTEXTS_SIZE_MAX = 16 << 20  # bytes, with a conflict
 
 _Directories = Mapping[bytes, Row[Any]]  # rows of vd_dir, by index
 
@@ -203,10 +205,15 @@ def _stored_head(connection: Connection, section: PreparedSection, row: Row[Any]
 
 
 def _conflict(connection: Connection, request: PreparedCommit) -> HeadConflictError:
-    contexts = [
-        context_of(connection, section.head.index, find(connection, section.head.index), section.slots)
-        for section in request.sections
-    ]
+    contexts: list[Context] = []
+    size = 0
+    for section in request.sections:
+        index = section.head.index
+        context = context_of(connection, index, find(connection, index), section.slots)
+        size += sum(accounts.entry_size(entry[2:]) for entry in context.entries)
+        if size > CONTEXTS_SIZE_MAX:  # then whoever wants them asks for them one by one
+            return HeadConflictError("another commit came first")
+        contexts.append(context)
     return HeadConflictError("another commit came first", tuple(contexts))
 
 

@@ -62,6 +62,7 @@ from holdfast.servers.vdrive.housekeeping import Housekeeping
 from holdfast.servers.vdrive.known import KnownDirectories, look_up, versions_of
 from holdfast.servers.vdrive.preparing import PreparedCommit, check_shape, prepare
 from holdfast.servers.vdrive.settings import VdriveServerSettings
+from holdfast.servers.vdrive.turn_queue import TurnQueue
 from holdfast.servers.vdrive.waiting import Waiters
 
 PROTOCOL = 1
@@ -88,6 +89,7 @@ class VdriveEngine:
         self.clock = clock
         self._public_root = public_root
         self._known = KnownDirectories()
+        self._turns = TurnQueue()
         self._waiters = Waiters(self._versions_of if database.shared else None)
         self._checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="vdrive-checks")
 
@@ -142,10 +144,19 @@ class VdriveEngine:
             partial(commit, request=prepared, settings=self.settings, now=now)
         )
         self._note(outcome.changed)
+        for index in authority.turns:
+            self._turns.freed(index)
         return outcome.answer
 
     async def turn(self, index: bytes, enabler: bytes) -> Turn:
-        return await self.database.write(partial(turns.take, index=index, enabler=enabler, now=self._now()))
+        """As in the protocol; who comes while it is somebody else's turn waits in a line for a while."""
+
+        async def take() -> Turn:
+            return await self.database.write(
+                partial(turns.take, index=index, enabler=enabler, now=self._now())
+            )
+
+        return await self._turns.take(index, take)
 
     async def enrol(self, index: bytes, enabler: bytes, proof: bytes) -> None:
         await self.database.write(

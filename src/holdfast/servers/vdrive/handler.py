@@ -157,6 +157,10 @@ class _Handler:
         return _answer(commit_messages.encode_commit_answer(answer))
 
     async def turn(self, call: _Call) -> Response:
+        """Give out a turn, but not to a client that has gone while it waited."""
+        task = asyncio.current_task()
+        assert task is not None
+        call.request.when_gone(task.cancel)
         turn = await self._engine.turn(call.index, _enabler(call, call.index))
         return _answer(commit_messages.encode_turn_answer(turn))
 
