@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         UnreadableChildError,
         VersionMismatchError,
     )
-    from holdfast.node.wiring import connect
+    from holdfast.node.wiring import connect, open_drive
 
 __version__ = "0.1.0"
 
@@ -93,7 +93,7 @@ _HOMES = {
         "UnreadableChildError",
         "VersionMismatchError",
     ),
-    "holdfast.node.wiring": ("connect",),
+    "holdfast.node.wiring": ("connect", "open_drive"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -144,6 +144,7 @@ __all__ = [
     "WrongServerKeyError",
     "capability_of",
     "connect",
+    "open_drive",
 ]
 
 

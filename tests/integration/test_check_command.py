@@ -62,7 +62,7 @@ def stored(holdfast: Run) -> Callable[..., str]:
 @pytest.fixture(scope="module")
 def home(stored: Callable[..., str]) -> str:
     """Return an alias with a mutable file, an immutable one, and a directory below it."""
-    stored("create-alias", "home")
+    stored("create-alias", "home", "--kind", "grid")
     stored("put", "-m", "-", "home:changes")
     stored("put", "-", "home:stays")
     stored("put", "-", "home:sub/inner")
@@ -241,7 +241,7 @@ def test_what_only_verifies_is_checked_below_a_directory_too(
 
 def test_the_default_alias_counts_without_an_argument(holdfast: Run, stored: Callable[..., str]) -> None:
     refused(holdfast("check"), 7, "not a capability")
-    stored("create-alias", "tahoe")
+    stored("create-alias", "tahoe", "--kind", "grid")
     assert holdfast("check").text.startswith("healthy: version 1, ")
 
 
@@ -389,7 +389,7 @@ def test_immutable_files_are_refused_before_anything_is_asked(
 
 
 def test_repair_takes_the_capability_to_write(holdfast: Run, stored: Callable[..., str]) -> None:
-    for cap in (stored("put", "-m"), stored("mkdir")):
+    for cap in (stored("put", "-m"), stored("mkdir", "--kind", "grid")):
         for weak in weakened(cap):
             refused(
                 holdfast("check", "--repair", "--force", weak), 7, "takes a capability that allows writing"

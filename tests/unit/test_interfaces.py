@@ -14,6 +14,7 @@ from holdfast.crypto.codec import CrsDecoder, CrsEncoder
 from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.file_nodes import ImmutableFileNode, LiteralFileNode, MutableFileNode
 from holdfast.drive.opaque_node import OpaqueNode
+from holdfast.drive.vdrive_node import VdriveDirectoryNode
 from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.bucket_writer import RemoteBucketWriter
 from holdfast.grid.decoder import FileDecoder
@@ -25,11 +26,13 @@ from holdfast.grid.introducer_client import IntroducerClient
 from holdfast.grid.remote_buckets import RemoteStorageServer
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, StreamSource
 from holdfast.grid.targets import DataTarget, DiscardTarget, FileHandleTarget, FileTarget
-from holdfast.interfaces import control, drive, introducer, node, storage, transfer
+from holdfast.grid.vdrive.http_service import HttpVirtualDriveServer
+from holdfast.interfaces import control, drive, introducer, node, storage, transfer, vdrive
 from holdfast.node.control.client import HttpControlClient
 from holdfast.node.node_service import LocalNode
 from holdfast.servers.introducer.engine import IntroducerEngine
 from holdfast.servers.storage.engine import StorageEngine
+from holdfast.servers.vdrive.engine import VdriveEngine
 from holdfast.testing.memory_storage import MemoryStorage
 
 CONFORMANCE: list[tuple[Any, Any]] = [
@@ -60,6 +63,9 @@ CONFORMANCE: list[tuple[Any, Any]] = [
     (drive.FileNode, MutableFileNode),
     (drive.UnknownNode, OpaqueNode),
     (drive.DirectoryNode, GridDirectoryNode),
+    (drive.DirectoryNode, VdriveDirectoryNode),
+    (vdrive.VirtualDriveServer, VdriveEngine),
+    (vdrive.VirtualDriveServer, HttpVirtualDriveServer),
 ]
 ELSEWHERE = {"CodecEncoder", "CodecDecoder"}  # kept by the adapters of holdfast.grid.codec; tested there
 

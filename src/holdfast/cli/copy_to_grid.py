@@ -37,10 +37,21 @@ class GridTree:
     """A directory on the grid, there or yet to be made, and what is to be copied into it."""
 
     def __init__(
-        self, drive: Drive, shown: str, root: DirectoryNode | None, tree: CopyTree[SourceFile]
+        self,
+        drive: Drive,
+        shown: str,
+        root: DirectoryNode | None,
+        tree: CopyTree[SourceFile],
+        *,
+        above: DirectoryNode | None = None,
     ) -> None:
-        """``shown``: what the directory is called in messages."""
+        """
+        Args:
+            shown: what the directory is called in messages.
+            above: where it is going to be linked if it is yet to be made; it becomes one of the same kind.
+        """
         self._drive = drive
+        self._above = above
         self._shown_root = shown.rstrip("/")
         self._directories = [tuple(map(normalised, path)) for path in tree.directories]
         self._files = {tuple(map(normalised, path)): file for path, file in tree.files}
@@ -130,7 +141,7 @@ class GridTree:
             if children:
                 await directory.set_children(children, replace="only-files")
             return directory
-        directory = await new_directory(self._drive, children, self._existing.get(ROOT))
+        directory = await new_directory(self._drive, children, self._existing.get(ROOT, self._above))
         if path:
             self._new_children[path[:-1]][path[-1]] = NewChild(directory)
         return directory

@@ -181,7 +181,11 @@ async def _copy_to_grid(
     tree: CopyTree[SourceFile],
     draw: Draw,
 ) -> None:
-    copied = GridTree(opened.drive, str(target), root, tree)
+    above = None
+    if root is None:
+        async for directory_above in opened.places.directories_on_the_way(target):
+            above = directory_above
+    copied = GridTree(opened.drive, str(target), root, tree, above=above)
     await copied.check()
     directory = await copied.copy(draw)
     if root is None:

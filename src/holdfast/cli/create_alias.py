@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from holdfast.cli import event_loop
-from holdfast.cli.directory_options import directory_format_option
+from holdfast.cli.directory_options import directory_kind_option
 from holdfast.cli.drive_places import open_drive
 from holdfast.cli.messages import note
 from holdfast.cli.node_aliases import alias_name, aliases_of
@@ -19,9 +19,9 @@ from holdfast.node.aliases import listable_directory
 
 @click.command()
 @click.argument("name")
-@directory_format_option
+@directory_kind_option
 @node_option
-def create_alias(name: str, kind: DirectoryKind, node: Path | None) -> None:
+def create_alias(name: str, kind: DirectoryKind | None, node: Path | None) -> None:
     """Make a directory on the grid, and let NAME: stand for it."""
     aliases = aliases_of(node)
     alias = alias_name(name)
@@ -36,6 +36,6 @@ def create_alias(name: str, kind: DirectoryKind, node: Path | None) -> None:
     click.echo(f"Alias '{alias}' created")
 
 
-async def _new_directory(kind: DirectoryKind, node: Path | None) -> str:
-    async with open_drive(node) as (_, drive, _):
-        return (await drive.create_directory(kind)).get_uri()
+async def _new_directory(kind: DirectoryKind | None, node: Path | None) -> str:
+    async with open_drive(node) as opened:
+        return (await opened.places.new_directory(None, kind=kind)).get_uri()

@@ -1,9 +1,10 @@
-"""The option that says in which format a new directory is stored."""
+"""The options that say of which kind a new directory is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -13,18 +14,36 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def directory_format_option(command: Command) -> Command:
-    """Add ``--format``, whose value is the ``kind`` of the directory."""
-    return click.option(
+def directory_kind_option(command: Command) -> Command:
+    """Add ``--kind`` and ``--format``, which give the ``kind`` of the directory; None if neither is given."""
+
+    @wraps(command)
+    def decorated(*args: Any, where: str | None, directory_format: str | None, **options: Any) -> Any:
+        return command(*args, kind=_kind(where, directory_format), **options)
+
+    stored = click.option(
         "--format",
-        "kind",
+        "directory_format",
         type=click.Choice(["SDMF", "MDMF"], case_sensitive=False),
-        default="SDMF",
-        callback=_kind,
-        show_default=True,
-        help="How it is stored. MDMF suits directories of many thousands of entries.",
-    )(command)
+        help="Of one in the grid: how it is stored. MDMF suits many thousands of entries. Default: SDMF.",
+    )
+    where = click.option(
+        "--kind",
+        "where",
+        type=click.Choice(["vdrive", "grid"]),
+        help="At a virtual drive server, or in the grid as tahoe-lafs reads it. Default: at a server that"
+        " lets this client, if there is one.",
+    )
+    return cast(Command, where(stored(decorated)))
 
 
-def _kind(ctx: click.Context, param: click.Parameter, value: str) -> DirectoryKind:
-    return "mdmf" if value.upper() == "MDMF" else "sdmf"
+def _kind(where: str | None, directory_format: str | None) -> DirectoryKind | None:
+    if where == "vdrive":
+        if directory_format is not None:
+            raise click.UsageError(
+                "--format says how directories in the grid are stored; they need --kind grid"
+            )
+        return "vdrive"
+    if directory_format is None:
+        return "sdmf" if where == "grid" else None
+    return "mdmf" if directory_format.upper() == "MDMF" else "sdmf"

@@ -5,17 +5,18 @@ Source: docs/spec/cli.md, sections 3.3 and 4.1; docs/spec/directories.md, sectio
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.cli.messages import note
 from holdfast.cli.node_aliases import aliases_of
-from holdfast.cli.path_arguments import GridPath
+from holdfast.cli.path_arguments import PRIVATE_ROOT, GridPath
 from holdfast.drive.node_making import DirectoryKind, slots_of
 from holdfast.drive.nodes import Drive
 from holdfast.drive.traversal import TreeWalk
+from holdfast.drive.vdrive_node import VdriveDirectoryNode
 from holdfast.errors import InputError
 from holdfast.formats.directory_metadata import Metadata, updated_metadata
 from holdfast.grid.client import Grid
@@ -28,8 +29,10 @@ from holdfast.interfaces.drive import (
     NotADirectoryNodeError,
     UnreadableEntry,
 )
+from holdfast.interfaces.virtual_drive import NoPrivateVirtualDriveError
 from holdfast.node.aliases import DEFAULT_ALIAS, Aliases, UnknownAliasError
-from holdfast.node.wiring import connect
+from holdfast.node.drive_client import DriveClient
+from holdfast.node.wiring import open_drive as open_client
 
 
 class NothingThereError(NoSuchChildError):
@@ -58,21 +61,27 @@ class Link(NamedTuple):
 
 
 class DrivePlaces:
-    """The places of one drive."""
+    """The places of one client."""
 
-    def __init__(self, drive: Drive, aliases: Aliases) -> None:
-        self.drive = drive
+    def __init__(self, client: DriveClient, aliases: Aliases) -> None:
+        self.drive = client.drive
+        self._client = client
         self._aliases = aliases
 
-    def root(self, place: GridPath) -> Node:
-        """Return where the path of ``place`` begins; ask nobody.
+    async def root(self, place: GridPath) -> Node:
+        """Return where the path of ``place`` begins. Nobody is asked, unless that is a root yet to be made.
 
         Raises:
             UnknownAliasError: there is no such alias.
             BadCapabilityError: the capability is malformed.
+            NoPrivateVirtualDriveError: there is no private root.
         """
         if place.cap is not None:
             return self.drive.node(place.cap)
+        if place.alias == PRIVATE_ROOT:
+            if self._client.vdrive is None:
+                raise NoPrivateVirtualDriveError("this client is configured to have no virtual drive")
+            return await self._client.vdrive.get_private_root()
         if place.alias is not None:
             return self.drive.node(self._aliases.directory(place.alias))
         try:
@@ -90,7 +99,7 @@ class DrivePlaces:
             NothingThereError: nothing is.
             NotADirectoryNodeError: the path goes on behind something that is not a directory.
         """
-        return await self._walk(place, self.root(place), place.names)
+        return await self._walk(place, await self.root(place), place.names)
 
     async def listed(self, place: GridPath) -> tuple[Node | UnreadableEntry, Metadata | None]:
         """Return what is at ``place``, readable or not, with the metadata of the link; None without a path.
@@ -98,7 +107,7 @@ class DrivePlaces:
         Raises: as ``node``.
         """
         if not place.names:
-            return self.root(place), None
+            return await self.root(place), None
         directory, name = await self.link(place)
         try:
             child = await directory.get_listed(name)
@@ -122,7 +131,7 @@ class DrivePlaces:
         *above, name = place.names or [""]
         if not name:
             raise NeedsPathError(place)
-        parent = await self._walk(place, self.root(place), above)
+        parent = await self._walk(place, await self.root(place), above)
         if parent.kind != "directory":
             raise NotADirectoryNodeError(above[-1] if above else str(place), len(above))
         return Link(parent, name)
@@ -135,16 +144,19 @@ class DrivePlaces:
         return Link(await self.made_directory(place, above), name)
 
     async def made_directory(
-        self, place: GridPath, names: Sequence[str], kind: DirectoryKind = "sdmf"
+        self, place: GridPath, names: Sequence[str], kind: DirectoryKind | None = None
     ) -> DirectoryNode:
         """Return the directory that ``names`` lead to from the root of ``place``; make what is missing.
 
         All that is missing appears in one step.
 
+        Args:
+            kind: of what is made; None: that of the directory above.
+
         Raises:
             NotADirectoryNodeError: there is something else of that name.
         """
-        node = self.root(place)
+        node = await self.root(place)
         if node.kind != "directory":
             raise NotADirectoryNodeError(str(place._replace(path="")))
         for depth, name in enumerate(names):
@@ -162,7 +174,7 @@ class DrivePlaces:
 
     async def directories_on_the_way(self, place: GridPath) -> AsyncIterator[DirectoryNode]:
         """Yield the directories that lead to ``place``, as far as there are any, from the root down."""
-        node = self.root(place)
+        node = await self.root(place)
         for name in place.names:
             if node.kind != "directory":
                 return
@@ -172,15 +184,34 @@ class DrivePlaces:
             except NoSuchChildError:
                 return
 
+    async def new_directory(
+        self,
+        beside: DirectoryNode | None,
+        children: Mapping[str, NewChild] | None = None,
+        kind: DirectoryKind | None = None,
+    ) -> DirectoryNode:
+        """Make a directory that is linked nowhere yet.
+
+        Args:
+            beside: the directory that it is for, or one like it: at the same server, and of the same kind if
+                no other is given. None: where this client makes directories.
+        """
+        if isinstance(beside, VdriveDirectoryNode) and kind in (None, "vdrive"):
+            place = beside.contents.cap.place
+            return await self.drive.create_directory("vdrive", children, vdrive_place=place)
+        if beside is not None and kind is None:
+            kind = "sdmf"
+        return await self._client.create_directory(kind, children)
+
     async def _make_chain(
-        self, parent: DirectoryNode, names: Sequence[str], kind: DirectoryKind
+        self, parent: DirectoryNode, names: Sequence[str], kind: DirectoryKind | None
     ) -> DirectoryNode:
         """Make a directory in a directory in a directory..., and link the outermost."""
-        innermost: DirectoryNode = await self.drive.create_directory(kind)
+        innermost = await self.new_directory(parent, None, kind)
         outermost = innermost
         for name in reversed(names[1:]):
             metadata = updated_metadata(None, None, self.drive.now())
-            outermost = await self.drive.create_directory(kind, {name: NewChild(outermost, metadata)})
+            outermost = await self.new_directory(parent, {name: NewChild(outermost, metadata)}, kind)
         await parent.set_node(names[0], outermost)
         return innermost
 
@@ -201,8 +232,15 @@ class OpenDrive(NamedTuple):
     """What a command works with."""
 
     places: DrivePlaces
-    drive: Drive
-    grid: Grid
+    client: DriveClient
+
+    @property
+    def drive(self) -> Drive:
+        return self.client.drive
+
+    @property
+    def grid(self) -> Grid:
+        return self.client.grid
 
 
 @asynccontextmanager
@@ -214,9 +252,8 @@ async def open_drive(node: Path | None) -> AsyncIterator[OpenDrive]:
     """
     aliases = aliases_of(node)
     assert node is not None, "aliases_of has looked"
-    async with connect(node, on_problem=note) as grid:
-        drive = Drive(grid, grid.mutable)
-        yield OpenDrive(DrivePlaces(drive, aliases), drive, grid)
+    async with open_client(node, on_problem=note) as client:
+        yield OpenDrive(DrivePlaces(client, aliases), client)
 
 
 async def walk_below(opened: OpenDrive, place: GridPath) -> TreeWalk:

@@ -27,14 +27,14 @@ def read_at(
 async def _read_at(
     node: Path, place: GridPath, file: str, offset: int, size: int | None, quiet: bool
 ) -> DownloadResult[Any]:
-    async with open_drive(node) as (places, _, grid):
-        found = readable_file(await places.node(place), place)
+    async with open_drive(node) as opened:
+        found = readable_file(await opened.places.node(place), place)
         with target_for(file) as target, progress_bars(show=not quiet) as progress:
             if isinstance(found.cap, MutableReadCap | MutableWriteCap):
-                opened = grid.mutable.open(found.cap)
-                return await opened.read_into(target, offset=offset, size=size, progress=progress)
+                mutable = opened.grid.mutable.open(found.cap)
+                return await mutable.read_into(target, offset=offset, size=size, progress=progress)
             uri = found.get_uri()
-            return await grid.download(uri, target, offset=offset, size=size, progress=progress)
+            return await opened.grid.download(uri, target, offset=offset, size=size, progress=progress)
 
 
 def readable_file(node: Node, place: GridPath) -> ImmutableFileNode | MutableFileNode:

@@ -30,6 +30,7 @@ def ln(source: str, target: str, node: Path | None) -> None:
 
 async def _ln(source: str, target: str, node: Path | None) -> None:
     place = parse_grid_path(source)
-    async with open_drive(node) as (places, _, _):
+    async with open_drive(node) as opened:
+        places = opened.places
         found = await places.node(place)
         await link_node(places, link_target(place, parse_grid_path(target)), found)

@@ -34,7 +34,8 @@ def mv(source: str, target: str, node: Path | None) -> None:
 
 
 async def _mv(source: GridPath, target: GridPath, node: Path | None) -> None:
-    async with open_drive(node) as (places, _, _):
+    async with open_drive(node) as opened:
+        places = opened.places
         old = await places.link(source)
         target = link_target(source, target)
         await _check_not_below(places, source, target)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from holdfast.errors import InputError
 
 CAPABILITY_PREFIXES = ("URI:", "ro.URI:", "imm.URI:")
+PRIVATE_ROOT = "~"  # stands for the client's own root where an alias would stand
 PATH_MARK = ":./"  # between a capability and a path
 WINDOWS = ("win32", "cygwin")
 
@@ -23,7 +24,8 @@ class BadPathError(InputError, ValueError):
 
 
 class GridPath(NamedTuple):
-    """A place on the grid: ``path`` below the capability ``cap``, or below the alias ``alias``.
+    """A place on the grid: ``path`` below the capability ``cap``, or below the alias ``alias``, of which
+    PRIVATE_ROOT means the client's own root.
 
     ``alias`` and ``cap`` None: below the default alias.
     """
@@ -42,7 +44,10 @@ class GridPath(NamedTuple):
         path = self.path.removesuffix("/")
         names = path.split("/") if self.path else []
         if not all(names):
-            raise BadPathError("a path on the grid neither begins with a slash nor has two in a row")
+            raise BadPathError(
+                "a path on the grid neither begins with a slash nor has two in a row (where the shell has put"
+                " a home directory in place of ~, write ~: for the private root)"
+            )
         return names
 
     @property
@@ -59,6 +64,8 @@ class GridPath(NamedTuple):
 
     def __str__(self) -> str:
         """The place for people: a capability is not shown."""
+        if self.alias == PRIVATE_ROOT:
+            return f"~/{self.path}" if self.path else PRIVATE_ROOT
         if self.cap is None:
             return self.path if self.alias is None else f"{self.alias}:{self.path}"
         kind = self.cap.split(":")[1]
@@ -87,6 +94,8 @@ def parse_grid_path(argument: str) -> GridPath:
     text = argument.strip(" ")
     if text.startswith(CAPABILITY_PREFIXES):
         return _below_capability(text)
+    if text == PRIVATE_ROOT or text.startswith(f"{PRIVATE_ROOT}/"):
+        return GridPath(PRIVATE_ROOT, None, text.removeprefix(PRIVATE_ROOT).removeprefix("/"))
     alias, colon, path = text.partition(":")
     if not colon or "/" in alias:
         return GridPath(None, None, text)
@@ -94,11 +103,14 @@ def parse_grid_path(argument: str) -> GridPath:
 
 
 def parse_copy_path(argument: str, *, drives: bool = sys.platform in WINDOWS) -> GridPath | LocalPath:
-    """Return what ``argument`` of ``cp`` names: where no alias is written, a local path.
+    """Return what ``argument`` of ``cp`` names: where no alias is written, a local path. So ``~/x`` is in
+    the home directory, and ``~:x`` in the private root.
 
     ``drives``: a single letter before a colon is a drive, not an alias.
     """
     text = argument.strip(" ")
+    if text == PRIVATE_ROOT or text.startswith(f"{PRIVATE_ROOT}/"):
+        return LocalPath(os.path.expanduser(argument))
     place = parse_grid_path(text)
     drive = drives and place.alias is not None and len(place.alias) == 1 and place.alias.isalpha()
     if drive or (place.alias is None and place.cap is None):

@@ -28,8 +28,8 @@ def unlink(place: str, node: Path | None) -> None:
 
 async def _unlink(argument: str, node: Path | None) -> None:
     place = parse_grid_path(argument)
-    async with open_drive(node) as (places, _, _):
-        directory, name = await places.link(place)
+    async with open_drive(node) as opened:
+        directory, name = await opened.places.link(place)
         try:
             await directory.delete(name)
         except NoSuchChildError:

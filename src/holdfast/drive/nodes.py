@@ -150,11 +150,16 @@ class Drive:
         return node
 
     async def create_directory(
-        self, kind: DirectoryKind = "sdmf", children: Mapping[str, NewChild] | None = None
+        self,
+        kind: DirectoryKind = "sdmf",
+        children: Mapping[str, NewChild] | None = None,
+        *,
+        vdrive_place: VdrivePlace | None = None,
     ) -> StoredDirectoryNode:
         """Store a directory, linked nowhere.
 
         Args:
+            vdrive_place: where one of kind ``vdrive`` is made; None: where this drive makes them.
             children: their metadata is stored as it is given, without time stamps. Of two names that are
                 equal once normalised, the later one counts.
 
@@ -166,9 +171,10 @@ class Drive:
         """
         children = children or {}
         if kind == "vdrive":
-            if self._vdrive is None or self._vdrive_place is None:
+            place = vdrive_place or self._vdrive_place
+            if self._vdrive is None or place is None:
                 raise NoVdriveClientError("no virtual drive server is configured to make directories at")
-            return self.directory(await new_directory(self._vdrive, self._vdrive_place, children))
+            return self.directory(await new_directory(self._vdrive, place, children))
         entries = [(name, slots_of(child.node), child.metadata or {}) for name, child in children.items()]
         if kind == "immutable":
             data = await _packed(entries)

@@ -23,6 +23,7 @@ from holdfast.node.private_files import make_private_directory
 
 ALIASES_FILE = "aliases"
 DEFAULT_ALIAS = "tahoe"  # where paths without an alias begin
+PRIVATE_ROOT = "~"
 _CAPABILITY_PREFIXES = ("URI", "ro.URI", "imm.URI")  # what begins so and a colon is a capability
 _NAME_SHOWN_MAX = 20  # characters; a longer name may be a piece of a capability
 
@@ -150,6 +151,8 @@ def check_alias_name(name: str) -> None:
             raise AliasNameError(f"the name of an alias cannot contain {what}")
     if name.startswith("#"):
         raise AliasNameError("the name of an alias cannot begin with #: its line would be a comment")
+    if name == PRIVATE_ROOT:
+        raise AliasNameError("~ cannot be the name of an alias: it means the private root")
     if name in _CAPABILITY_PREFIXES:
         raise AliasNameError(f"{name} cannot be the name of an alias: capabilities begin with it")
 

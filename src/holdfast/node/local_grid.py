@@ -28,7 +28,7 @@ from pathlib import Path
 
 from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.grid.settings import EncodingSettings
-from holdfast.node.config import NodeSettings, VdriveServerConfig
+from holdfast.node.config import NodeSettings, VdriveServerConfig, load_config
 from holdfast.node.creation import create_client_node, create_introducer, create_server_node
 from holdfast.node.introducer_list import INTRODUCERS_FILE, write_introducers
 from holdfast.node.introducer_nurls import PUBLISH_FILE, read_introducer_nurls
@@ -282,13 +282,14 @@ class LocalGrid:
         """Write the list of servers, and let the client hear of those that run, before anybody uses it."""
         with suppress(ConfigError):  # a damaged server did not start; the list stays as it was
             self._write_server_list()
-        wanted = {
-            running.server_id
-            for name in names
-            if (running := running_node(self.directory / name)) is not None
-        }
-        if process_of(self.directory / GRID_INTRODUCER) is not None:
-            introduce(self.client_directory, wanted)
+        storage = [running.server_id for name in names if (running := running_node(self.directory / name))]
+        introducer = running_node(self.directory / GRID_INTRODUCER)
+        if introducer is not None:
+            keeps_directories = load_config(self.directory / GRID_INTRODUCER).vdrive_server.enabled
+            introduce(
+                self.client_directory,
+                {"storage": storage, "vdrive": [introducer.server_id] if keeps_directories else []},
+            )
 
     def _launch(self, name: str) -> None:
         logs = self.directory / name / LOG_DIRECTORY

@@ -87,6 +87,7 @@ def _install(handler: logging.Handler, renderer: Processor, level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each start otherwise
     logging.raiseExceptions = False  # a full disk must not spill log lines to standard error
     _configure([*_before_rendering(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter])
 

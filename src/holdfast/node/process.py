@@ -175,8 +175,10 @@ class _Process:
             log.warning("a server of the list cannot be used", problem=problem)
         return await stack.enter_async_context(
             open_client_side(
+                self._private,
                 records,
                 load_client_settings(self._directory),
+                self._config.vdrive,
                 meeting,
                 meeting_settings(self._private, self._config.meeting),
             )

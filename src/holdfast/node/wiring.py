@@ -17,7 +17,10 @@ from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
     from holdfast.grid.client import Grid
+    from holdfast.grid.introducer_client import IntroducerClient
+    from holdfast.grid.introducer_settings import IntroducerClientSettings
     from holdfast.grid.settings import ClientSettings
+    from holdfast.node.drive_client import DriveClient
     from holdfast.protocol.server_record import ServerRecord
 
 
@@ -41,6 +44,38 @@ def connect(
         ConfigError: neither a node nor servers are given; or the node or the list is not as it must be.
     """
     return _connect(node, servers, settings, on_problem)
+
+
+@asynccontextmanager
+async def open_drive(
+    node: str | os.PathLike[str], *, on_problem: Callable[[str], None] | None = None
+) -> AsyncIterator[DriveClient]:
+    """Open the files and directories of a client node: ``async with open_drive(node) as client``. Nothing is
+    sent before the first use.
+
+    Args:
+        node: directory of a client node, or of a local grid.
+        on_problem: as for ``connect``.
+
+    Raises:
+        ConfigError: the node is not as it must be.
+    """
+    from holdfast.node.client_node import load_client_settings
+    from holdfast.node.config import load_config
+    from holdfast.node.drive_client import open_drive_client
+    from holdfast.node.logs import log_through_the_standard_library
+    from holdfast.node.places import client_directory
+
+    log_through_the_standard_library()
+    _say_if_slow()
+    settings = load_client_settings(Path(node))
+    directory = client_directory(Path(node))
+    config = load_config(directory).vdrive
+    async with (
+        _grid_of_node(Path(node), settings, on_problem or _log_problem) as (grid, meeting),
+        open_drive_client(directory / "private", grid, settings, config, meeting) as client,
+    ):
+        yield client
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +115,7 @@ async def _connect(
         async with open_grid(_given(servers, tell), settings) as grid:
             yield grid
     elif node is not None:
-        async with _grid_of_node(Path(node), settings, tell) as grid:
+        async with _grid_of_node(Path(node), settings, tell) as (grid, _):
             yield grid
     else:
         raise ConfigError("say which grid: the directory of a client node, or a list of servers")
@@ -102,8 +137,9 @@ def _given(
 @asynccontextmanager
 async def _grid_of_node(
     directory: Path, settings: ClientSettings, tell: Callable[[str], None]
-) -> AsyncIterator[Grid]:
-    """Open the grid of the servers that a node lists, and of those that its introducers name."""
+) -> AsyncIterator[tuple[Grid, tuple[IntroducerClient, IntroducerClientSettings] | None]]:
+    """Open the grid of the servers that a node lists, and of those that its introducers name; and the client
+    of these, if there are any."""
     from holdfast.grid.client import open_grid
     from holdfast.node.client_node import load_listed_servers
     from holdfast.node.config import SERVER_LISTS, load_config
@@ -122,14 +158,14 @@ async def _grid_of_node(
                 f" or put a list of servers into {node / SERVER_LISTS[0]}"
             )
         async with open_grid(records, settings) as grid:
-            yield grid
+            yield grid, None
         return
     from holdfast.node.client_side import open_brief_grid
     from holdfast.node.meeting import meeting_settings
 
-    meeting = meeting_settings(private, load_config(node).meeting)
-    async with open_brief_grid(private, records, settings, meeting, tell) as grid:
-        yield grid
+    hearing = meeting_settings(private, load_config(node).meeting)
+    async with open_brief_grid(private, records, settings, hearing, tell) as (grid, meeting):
+        yield grid, (meeting, hearing)
 
 
 def _log_problem(problem: str) -> None:
