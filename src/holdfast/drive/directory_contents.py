@@ -112,11 +112,12 @@ async def listing(contents: DirectoryContents) -> DirectoryTable:
     """Return the entries of a directory, with all that is to be known of their children worked out."""
     table = await contents.read()
     if len(table) > LOOK_HERE_MAX:
-        await asyncio.to_thread(_look_at, table)
+        await asyncio.to_thread(look_at, table)
     return table
 
 
-def _look_at(table: DirectoryTable) -> None:
+def look_at(table: DirectoryTable) -> None:
+    """Work out all that is to be known of the children."""
     for entry in table:
         _ = entry.child
 

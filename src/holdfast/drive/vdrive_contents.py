@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from holdfast.drive.directory_contents import LOOK_HERE_MAX, Plan
+from holdfast.drive.directory_contents import LOOK_HERE_MAX, Plan, look_at
 from holdfast.drive.vdrive_backing import ListableVdriveCap, VdriveClient, VdriveDirectory
 from holdfast.drive.vdrive_changes import VdriveTable, changes_between, nameless_entry, table_of
 from holdfast.errors import UnavailableError
@@ -84,8 +84,11 @@ class VdriveContents:
         """Yield all entries of one version in the order of their slots, some thousands at a time."""
         nameless: list[UnreadableName] = []
         async for page in self.directory.iter_pages(unreadable=nameless):
-            yield list(self._table([*page, *map(nameless_entry, nameless)]))
+            table = self._table([*page, *map(nameless_entry, nameless)])
             nameless.clear()
+            if len(table) > LOOK_HERE_MAX:
+                await asyncio.to_thread(look_at, table)
+            yield list(table)
 
     async def names(self) -> AsyncIterator[str]:
         """Yield all names, like ``pages``, without looking at anything else."""
