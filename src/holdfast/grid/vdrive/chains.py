@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 
 from holdfast.formats.vdrive.head import Head, SignedHead, parse_head
+from holdfast.grid.vdrive.patience import LookingServer
 from holdfast.grid.vdrive.views import VerifiedHead
-from holdfast.interfaces.vdrive import VirtualDriveServer
 from holdfast.interfaces.vdrive_errors import HistoryPrunedError, ServerMisbehavedError
 from holdfast.planning.vdrive_memory import HeadCheck, Remembered
 
@@ -17,7 +17,7 @@ _AT_ONCE_MAX = 16  # heads that are checked without a thread
 
 
 async def checked(
-    server: VirtualDriveServer, shown: VerifiedHead, remembered: Remembered, walk_max: int | None = None
+    server: LookingServer, shown: VerifiedHead, remembered: Remembered, walk_max: int | None = None
 ) -> HeadCheck:
     """Return the check of a head against what is remembered, with its verdict.
 
@@ -41,7 +41,7 @@ async def checked(
     return check
 
 
-async def fetch_heads(server: VirtualDriveServer, index: bytes, first: int, last: int) -> list[SignedHead]:
+async def fetch_heads(server: LookingServer, index: bytes, first: int, last: int) -> list[SignedHead]:
     """Return heads of versions ``first`` to ``last``; without the oldest, if the server has not kept them.
 
     Raises:
@@ -65,7 +65,7 @@ async def fetch_heads(server: VirtualDriveServer, index: bytes, first: int, last
     return heads
 
 
-async def fetch_head(server: VirtualDriveServer, index: bytes, version: int) -> tuple[SignedHead, Head]:
+async def fetch_head(server: LookingServer, index: bytes, version: int) -> tuple[SignedHead, Head]:
     """Return one head, whoever may have made it. Raises as ``fetch_heads``, and BadHeadError."""
     (signed,) = await fetch_heads(server, index, version, version)
     head = parse_head(signed.head)

@@ -36,6 +36,7 @@ from holdfast.grid.vdrive.writing import ChangeWriter
 from holdfast.interfaces.vdrive import DIRECTORIES_MAX, SLOTS_MAX, LeaseInfo
 from holdfast.interfaces.vdrive_errors import (
     ContendedDirectoryError,
+    ForkDetectedError,
     HeadConflictError,
     TurnTakenError,
     VdriveUnavailableError,
@@ -49,7 +50,11 @@ LeasedCap = VdriveWriteCap | VdriveReadCap | VdriveVerifyCap | VdriveRefreshCap
 
 
 class VdriveClient:
-    """Speaks to any number of servers. Close it after use, from the event loop it was used in."""
+    """Speaks to any number of servers. Close it after use, from the event loop it was used in.
+
+    Attributes:
+        memory: what was seen before.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class VdriveClient:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
+        self.memory = memory
         guard = HeadGuard(memory, settings.chain_limit)
         self._core = VdriveCore(servers, memory, settings, guard, clock=clock)
         self._queues: dict[bytes, ChangeQueue] = {}
@@ -151,13 +157,22 @@ class VdriveClient:
         Args:
             disown: give up what is lost for good, and make own changes among it anew. Takes the write
                 capability. Only a person may ask for this.
+
+        Raises:
+            ForkDetectedError: somebody went on from what the server went back to, without knowing of what was
+                lost. Then nothing comes back; ``disown`` gives it up.
         """
         directory = self.directory(cap)
         verify_key, keys = directory.read_keys.verify_key, directory.write_keys
         if disown and keys is None:
             raise NotCapableError("giving up lost history takes the write capability of the directory")
-        report = await self._healing.replay(directory.state, verify_key, keys)
-        if not disown or report.complete or keys is None:
+        try:
+            report = await self._healing.replay(directory.state, verify_key, keys)
+        except ForkDetectedError:
+            if not disown:
+                raise
+            report = await self._healing.parted(directory.state, verify_key)
+        if keys is None or not disown or report.complete:
             return report
 
         async def change(

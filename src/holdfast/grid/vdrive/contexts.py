@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from holdfast.formats.vdrive.witness import BadWitnessError
 from holdfast.grid.vdrive.guard import HeadGuard, VersionBound
 from holdfast.grid.vdrive.memory import KnownHead, VdriveMemory
+from holdfast.grid.vdrive.patience import LookingServer
 from holdfast.grid.vdrive.proofs import ProvenContext, prove_context
 from holdfast.grid.vdrive.servers import ServerSource
 from holdfast.grid.vdrive.settings import VdriveSettings
@@ -39,6 +40,7 @@ class VdriveCore:
 
 async def fetch_context(
     core: VdriveCore,
+    server: LookingServer,
     state: DirectoryState,
     verify_key: bytes,
     slots: Collection[bytes],
@@ -51,17 +53,17 @@ async def fetch_context(
     Raises: as ``prove``, and what ``VirtualDriveServer.context`` raises.
     """
     asked = core.memory.known(state.index)
-    server = core.server(state)
     if len(slots) == 1:
         (slot,) = slots
         answer = await server.child(state.index, slot)
     else:
         answer = await server.context(state.index, list(slots))
-    return await prove(core, state, verify_key, answer, slots, asked, writing=writing, bound=bound)
+    return await prove(core, server, state, verify_key, answer, slots, asked, writing=writing, bound=bound)
 
 
 async def prove(
     core: VdriveCore,
+    server: LookingServer,
     state: DirectoryState,
     verify_key: bytes,
     answer: Context,
@@ -81,7 +83,7 @@ async def prove(
     if answer.index != state.index:
         guard.misbehaved(state, "it is about another directory")
     head = guard.verify(state, answer.head, verify_key)
-    head = await guard.observe(core.server(state), state, head, asked, writing=writing, bound=bound)
+    head = await guard.observe(server, state, head, asked, writing=writing, bound=bound)
     try:
         if len(slots) <= AT_ONCE_MAX:
             proven = prove_context(head, answer.tree, answer.entries, slots)

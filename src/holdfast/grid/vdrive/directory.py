@@ -146,7 +146,14 @@ class VdriveDirectory:
         if not 0 < len(slots) <= SLOTS_MAX:
             raise ValueError(f"between 1 and {SLOTS_MAX} names can be looked up at a time")
         context = await self._healed(
-            lambda: fetch_context(self._core, self.state, self.read_keys.verify_key, slots, bound=self._bound)
+            lambda: fetch_context(
+                self._core,
+                self._core.server(self.state),
+                self.state,
+                self.read_keys.verify_key,
+                slots,
+                bound=self._bound,
+            )
         )
         self._check_fresh(context.head)
         found = {name: context.entries.get(slot) for slot, name in slots.items()}

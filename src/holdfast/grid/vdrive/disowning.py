@@ -7,6 +7,7 @@ Source: docs/spec/vdrive.md, sections 7.6 and 14.7.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -22,14 +23,16 @@ from holdfast.formats.vdrive.operations import Add, Delete, parse_operations
 from holdfast.formats.vdrive.sealing import EntrySealer
 from holdfast.grid.vdrive.commits import parcel
 from holdfast.grid.vdrive.contexts import VdriveCore, fetch_context
+from holdfast.grid.vdrive.delivery import Conflict, deliver
 from holdfast.grid.vdrive.directory import VdriveDirectory
 from holdfast.grid.vdrive.healing import HealReport
 from holdfast.grid.vdrive.journal import JournalCommit, JournalHead
+from holdfast.grid.vdrive.patience import Patience, UndecidedError
 from holdfast.grid.vdrive.proofs import prove_context
 from holdfast.grid.vdrive.signing import HeadWords, signed_change
 from holdfast.grid.vdrive.views import ChangeResult, DeleteEntry, EntriesView, EntryChange, PutEntry
 from holdfast.interfaces.vdrive import CommitRequest
-from holdfast.interfaces.vdrive_errors import VdriveRefusalError
+from holdfast.interfaces.vdrive_errors import VdriveRefusalError, VdriveUnavailableError
 from holdfast.protocol.vdrive_commit_messages import decode_commit_request, encode_commit_request
 
 log = structlog.get_logger(__name__)
@@ -37,6 +40,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _NAMES_AT_ONCE = 500
+_DEADLINE_S = 30.0
 _NO_SLOT = bytes(32)  # of no name; a context is asked for some slot
 
 Change = Callable[[Sequence[str], Callable[[EntriesView], list[EntryChange]]], Awaitable[ChangeResult]]
@@ -64,7 +68,7 @@ async def disown(
 ) -> HealReport:
     """Commit a head that gives up everything beyond the server's version; then make lost changes anew."""
     lost = core.memory.journal.following(directory.index, report.version)
-    await _say_so(core, directory, keys)
+    await _say_so(core, directory, keys, report.version)
     await _make_directories(core, directory, lost)
     made: list[str] = []
     conflicts: list[str] = []
@@ -83,6 +87,7 @@ async def disown(
         await change([one.name for one in some], plan)
         made += [one.name for one in fitting]
         conflicts += [one.name for one in some if one not in fitting]
+    await core.memory.journal.gave_up(directory.index, [commit.number for commit in lost])
     head = await directory.head()
     return replace(
         report, version=head.version, disowned=True, made_again=tuple(made), conflicts=tuple(conflicts)
@@ -126,7 +131,9 @@ async def _named(
     unnamed = {one.slot for one in changes if not one.name}
     names: dict[bytes, str] = {}
     for slots in _batches(sorted(unnamed)):
-        context = await fetch_context(core, directory.state, directory.read_keys.verify_key, slots)
+        context = await fetch_context(
+            core, core.server(directory.state), directory.state, directory.read_keys.verify_key, slots
+        )
         for slot, entry in context.entries.items():
             names[slot] = opener.open(entry).name
     named = [replace(one, name=one.name or names.get(one.slot, "")) for one in changes]
@@ -137,28 +144,37 @@ def _batches(items: Sequence[T]) -> list[Sequence[T]]:
     return [items[start : start + _NAMES_AT_ONCE] for start in range(0, len(items), _NAMES_AT_ONCE)]
 
 
-async def _say_so(core: VdriveCore, directory: VdriveDirectory, keys: WriteKeys) -> None:
-    """Sign and commit the head that gives up what is remembered."""
+async def _say_so(core: VdriveCore, directory: VdriveDirectory, keys: WriteKeys, base: int) -> None:
+    """Sign and commit the head that gives up what is remembered beyond version ``base``."""
     state, server = directory.state, core.server(directory.state)
-    answer = await server.context(state.index, [_NO_SLOT])
-    head = core.guard.verify(state, answer.head, keys.verify_key)
-    context = prove_context(head, answer.tree, answer.entries, [_NO_SLOT])
-    known = core.memory.known(state.index)
-    now = int(core.clock())
-    if known is not None:  # it has to be newer than what it gives up
-        now = max(now, parse_head(known.signed.head).time + 1)
-    signed = signed_change(keys, EntrySealer(keys), context, [], HeadWords(now=now, disown_base=head.version))
     sid = core.servers.service_id(state.place)
-    sent = parcel(CommitRequest((), (signed.section,)), {state.index: keys}, sid, None)
-    after = signed.after.head
-    heads = [JournalHead(state.index, after.version, after.head_hash, sent.authority.enablers[state.index])]
-    number = await core.memory.journal.begin(sid, encode_commit_request(sent.request), heads)
-    await server.commit(sent.request, sent.authority)
+    known = core.memory.known(state.index)
+    end = asyncio.get_running_loop().time() + _DEADLINE_S
+    patience = Patience(lambda: asyncio.get_running_loop().time() < end, lambda trouble: None)
+    while True:
+        answer = await server.context(state.index, [_NO_SLOT])
+        head = core.guard.verify(state, answer.head, keys.verify_key)
+        context = prove_context(head, answer.tree, answer.entries, [_NO_SLOT])
+        now = int(core.clock())
+        if known is not None:  # it has to be newer than what it gives up
+            now = max(now, parse_head(known.signed.head).time + 1)
+        words = HeadWords(now=now, disown_base=min(base, head.version))
+        signed = signed_change(keys, EntrySealer(keys), context, [], words)
+        sent = parcel(CommitRequest((), (signed.section,)), {state.index: keys}, sid, None)
+        after = signed.after.head
+        enabler = sent.authority.enablers[state.index]
+        heads = [JournalHead(state.index, after.version, after.head_hash, enabler)]
+        number = await core.memory.journal.begin(sid, encode_commit_request(sent.request), heads)
+        try:
+            outcome = await deliver(server, sent, patience)
+        except UndecidedError:
+            raise VdriveUnavailableError("the server did not answer in time", may_be_applied=True) from None
+        if not isinstance(outcome, Conflict):
+            break
+        await core.memory.journal.refused(number)
     await core.guard.observe(server, state, after, known)
     await core.memory.journal.applied(number)
-    log.warning(
-        "lost history of a directory was disowned", directory=log_name(state.index), base=head.version
-    )
+    log.warning("lost history of a directory was disowned", directory=log_name(state.index), base=base)
 
 
 async def _make_directories(

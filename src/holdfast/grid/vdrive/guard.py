@@ -18,9 +18,9 @@ from holdfast.errors import IntegrityError
 from holdfast.formats.vdrive.head import BadHeadError, SignedHead, head_hash, parse_head, verified_head
 from holdfast.grid.vdrive.chains import checked
 from holdfast.grid.vdrive.memory import KnownHead, VdriveMemory
+from holdfast.grid.vdrive.patience import LookingServer
 from holdfast.grid.vdrive.state import DirectoryState
 from holdfast.grid.vdrive.views import VerifiedHead
-from holdfast.interfaces.vdrive import VirtualDriveServer
 from holdfast.interfaces.vdrive_errors import (
     ForkDetectedError,
     RollbackDetectedError,
@@ -71,7 +71,7 @@ class HeadGuard:
 
     async def observe(
         self,
-        server: VirtualDriveServer,
+        server: LookingServer,
         state: DirectoryState,
         head: VerifiedHead,
         asked: KnownHead | None,
@@ -110,7 +110,7 @@ class HeadGuard:
             return head._replace(chain_verified=known is None or known.chain_verified)
 
     async def check_old(
-        self, server: VirtualDriveServer, state: DirectoryState, head: VerifiedHead
+        self, server: LookingServer, state: DirectoryState, head: VerifiedHead
     ) -> VerifiedHead:
         """Return a head of an older version, if it is on the chain that is remembered.
 
@@ -153,7 +153,7 @@ class HeadGuard:
 
     async def _compare(
         self,
-        server: VirtualDriveServer,
+        server: LookingServer,
         state: DirectoryState,
         head: VerifiedHead,
         known: KnownHead,
@@ -184,7 +184,7 @@ class HeadGuard:
 
     async def _walked(
         self,
-        server: VirtualDriveServer,
+        server: LookingServer,
         state: DirectoryState,
         head: VerifiedHead,
         remembered: Remembered,
@@ -196,7 +196,7 @@ class HeadGuard:
             self.misbehaved(state, str(error), head.signed)
 
     async def _is_ancestor(
-        self, server: VirtualDriveServer, state: DirectoryState, head: VerifiedHead, known: KnownHead
+        self, server: LookingServer, state: DirectoryState, head: VerifiedHead, known: KnownHead
     ) -> bool:
         """Return if memory descends from ``head``; False if the server has not kept enough to tell."""
         met = known.head_hash if head.version == known.version else state.chain.get(head.version)
@@ -211,7 +211,7 @@ class HeadGuard:
             state.link(check.hashes)
         return check.chain_verified
 
-    async def _catch_up(self, server: VirtualDriveServer, state: DirectoryState) -> None:
+    async def _catch_up(self, server: LookingServer, state: DirectoryState) -> None:
         """Walk where readers of this client were allowed not to."""
         known = self._memory.known(state.index)
         if known is None or known.base is None:
@@ -256,7 +256,7 @@ class HeadGuard:
 
     async def _check_bound(
         self,
-        server: VirtualDriveServer,
+        server: LookingServer,
         state: DirectoryState,
         head: VerifiedHead,
         known: KnownHead | None,

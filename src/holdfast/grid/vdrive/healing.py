@@ -17,14 +17,16 @@ import structlog
 from holdfast.crypto.vdrive_keys import WriteKeys, log_name
 from holdfast.errors import IntegrityError
 from holdfast.formats.vdrive.head import head_hash, parse_head
+from holdfast.grid.vdrive.chains import fetch_heads
 from holdfast.grid.vdrive.commits import parcel
 from holdfast.grid.vdrive.contexts import VdriveCore
 from holdfast.grid.vdrive.journal import JournalCommit
 from holdfast.grid.vdrive.state import DirectoryState
-from holdfast.interfaces.vdrive import CommitRequest, VirtualDriveServer
+from holdfast.interfaces.vdrive import HEADS_MAX, CommitRequest, VirtualDriveServer
 from holdfast.interfaces.vdrive_errors import (
     ForkDetectedError,
     HeadConflictError,
+    HistoryPrunedError,
     VdriveRefusalError,
 )
 from holdfast.protocol.vdrive_commit_messages import decode_commit_request
@@ -111,16 +113,43 @@ class Healing:
             await core.guard.observe(server, state, now, known)
         return report
 
+    async def parted(self, state: DirectoryState, verify_key: bytes) -> HealReport:
+        """Return the report of a fork that somebody caused who did not know what was lost.
+
+        Its ``version`` is the last one that is known to have been before that; 0 if none is.
+        """
+        core, server = self._core, self._core.server(state)
+        known = core.memory.known(state.index)
+        head = core.guard.verify(state, (await server.describe(state.index)).head, verify_key)
+        remembered = head.version if known is None else known.version
+        last = min(head.version, remembered) - 1
+        lowest = max(0, last - core.settings.chain_limit)
+        while last > lowest:
+            first = max(lowest, last - HEADS_MAX + 1)
+            try:
+                heads = await fetch_heads(server, state.index, first, last)
+            except HistoryPrunedError:
+                break
+            for signed in reversed(heads):
+                version = parse_head(signed.head).version
+                if head_hash(signed.head) in self._hashes(state, version):
+                    return HealReport(head.version, version, remembered)
+            last = first - 1
+        return HealReport(head.version, 0, remembered)
+
     def _check_ancestor(self, state: DirectoryState, version: int, found: bytes) -> None:
         """Raise if the head that a server went back to is known to be none of those seen before."""
-        hashes = self._core.memory.journal.hashes_of(state.index, version)
-        if version in state.chain:
-            hashes.add(state.chain[version])
+        hashes = self._hashes(state, version)
         if hashes and found not in hashes:
             raise ForkDetectedError(
                 f"directory {log_name(state.index)}: the server went back to a version that there never was",
                 version=version,
             )
+
+    def _hashes(self, state: DirectoryState, version: int) -> set[bytes]:
+        """Return what is known of the head of a version."""
+        hashes = self._core.memory.journal.hashes_of(state.index, version)
+        return hashes | {state.chain[version]} if version in state.chain else hashes
 
 
 class _Replay:

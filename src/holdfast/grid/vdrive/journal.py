@@ -94,6 +94,22 @@ class Journal:
             lambda connection: connection.execute("DELETE FROM commits WHERE id = ?", (number,))
         )
 
+    async def gave_up(self, index: bytes, numbers: Sequence[int]) -> None:
+        """Forget what commits were to do to one directory: its history went another way."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            for number in numbers:
+                connection.execute(
+                    "DELETE FROM commit_heads WHERE commit_id = ? AND idx = ?", (number, index)
+                )
+                connection.execute(
+                    "DELETE FROM commits WHERE id = ? AND NOT EXISTS"
+                    " (SELECT 1 FROM commit_heads WHERE commit_id = ?)",
+                    (number, number),
+                )
+
+        await self._database.write(write)
+
     def unanswered(self, index: bytes) -> list[JournalCommit]:
         """Return the commits of a directory whose fate is not known, oldest first."""
         return self._database.read(

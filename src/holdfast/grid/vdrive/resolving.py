@@ -5,6 +5,8 @@ Source: docs/spec/vdrive.md, sections 6.6 and 9.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from holdfast.crypto.vdrive_keys import WriteKeys, log_name
@@ -12,8 +14,9 @@ from holdfast.formats.vdrive.head import head_hash
 from holdfast.grid.vdrive.chains import fetch_head
 from holdfast.grid.vdrive.commits import parcel
 from holdfast.grid.vdrive.contexts import VdriveCore
-from holdfast.grid.vdrive.delivery import Conflict, Parcel, Patience, deliver
+from holdfast.grid.vdrive.delivery import Conflict, Parcel, deliver
 from holdfast.grid.vdrive.journal import JournalCommit, JournalHead
+from holdfast.grid.vdrive.patience import LookingServer, Patience, PatientServer
 from holdfast.grid.vdrive.state import DirectoryState
 from holdfast.interfaces.vdrive import VirtualDriveServer
 from holdfast.interfaces.vdrive_errors import HistoryPrunedError, VdriveRefusalError
@@ -28,17 +31,21 @@ async def resolve_unanswered(
     sid: bytes,
     state: DirectoryState,
     keys: WriteKeys,
-    patience: Patience,
+    patience: Callable[[], Patience],
 ) -> None:
     """Send commits of a directory again, until it is known of each whether it was made.
+
+    Args:
+        patience: gives a new one for each call.
 
     Raises:
         UndecidedError: nobody waits for it any more.
         RollbackDetectedError, ForkDetectedError: the server is behind these commits, or elsewhere.
     """
+    looking = PatientServer(server, patience)
     for commit in core.memory.journal.unanswered(state.index):
         try:
-            outcome = await deliver(server, parcel_of(core, commit, sid, keys), patience)
+            outcome = await deliver(server, parcel_of(core, commit, sid, keys), patience())
         except VdriveRefusalError as error:
             log.warning(
                 "a change that was never answered is refused now",
@@ -47,10 +54,10 @@ async def resolve_unanswered(
             )
             await core.memory.journal.refused(commit.number)
             continue
-        if isinstance(outcome, Conflict) and not await _was_made(core, server, state, keys, commit):
+        if isinstance(outcome, Conflict) and not await _was_made(core, looking, state, keys, commit):
             await core.memory.journal.refused(commit.number)
         else:
-            await _remember(core, server, state, keys, commit)
+            await _remember(core, looking, state, keys, commit)
             await core.memory.journal.applied(commit.number)
 
 
@@ -63,7 +70,7 @@ def parcel_of(core: VdriveCore, commit: JournalCommit, sid: bytes, keys: WriteKe
 
 async def _was_made(
     core: VdriveCore,
-    server: VirtualDriveServer,
+    server: LookingServer,
     state: DirectoryState,
     keys: WriteKeys,
     commit: JournalCommit,
@@ -85,7 +92,7 @@ async def _was_made(
 
 async def _remember(
     core: VdriveCore,
-    server: VirtualDriveServer,
+    server: LookingServer,
     state: DirectoryState,
     keys: WriteKeys,
     commit: JournalCommit,

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Mapping
 
 from holdfast.crypto.vdrive_keys import WriteKeys, write_enabler
-from holdfast.grid.vdrive.delivery import TRANSIENT, Patience, enrol
+from holdfast.grid.vdrive.delivery import enrol
+from holdfast.grid.vdrive.patience import TRANSIENT, Patience
 from holdfast.interfaces.vdrive import VirtualDriveServer
 from holdfast.interfaces.vdrive_errors import BadWriteEnablerError
 
@@ -30,10 +31,11 @@ class Turns:
         now = asyncio.get_running_loop().time()
         return {index: turn for index, (turn, end) in self._turns.items() if now < end}
 
-    async def take(self, patience: Patience) -> bool:
-        """Have a turn of every directory; return False if nobody wants it any more.
+    async def take(self, patience: Patience) -> None:
+        """Have a turn of every directory. All ask in the same order, so that no two wait for each other.
 
-        All ask in the same order, so that no two wait for each other.
+        Raises:
+            UndecidedError: nobody wants it any more.
         """
         enrolled: set[bytes] = set()
         for index in sorted(self._keys):
@@ -47,8 +49,6 @@ class Turns:
                     if index in enrolled:
                         raise
                     enrolled.add(index)
-                    await enrol(self._server, keys, self._sid)
+                    await enrol(self._server, keys, self._sid, patience)
                 except TRANSIENT as error:
-                    if not await patience.after(error):
-                        return False
-        return True
+                    await patience.after(error)
