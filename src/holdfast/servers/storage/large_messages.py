@@ -54,8 +54,13 @@ class FileBytes:
     def __len__(self) -> int:
         return self._size
 
-    def __getitem__(self, part: slice) -> bytes:
+    def __getitem__(self, part: slice | int) -> bytes | int:
+        if isinstance(part, int):
+            return self._read(part, part + 1)[0]
         begin, end, _ = part.indices(self._size)
+        return self._read(begin, end)
+
+    def _read(self, begin: int, end: int) -> bytes:
         data = os.pread(self._descriptor, max(0, end - begin), begin)
         if len(data) != max(0, end - begin):
             raise BadRequestError("the body could not be read back")
