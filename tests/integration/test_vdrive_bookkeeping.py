@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Table, func, insert, select
 
+from holdfast.crypto.vdrive_keys import stored_enabler
 from holdfast.errors import InputError
 from holdfast.interfaces.vdrive import Counts
 from holdfast.interfaces.vdrive_errors import (
@@ -58,7 +60,7 @@ def stored(connection: Connection, writer: DirectoryWriter, *, pinned: bool = Fa
         rid=writer.refresh_id,
         vk=writer.keys.verify_key,
         rc=writer.keys.read.commitment,
-        we_hash=enrol.stored_enabler(writer.enabler),
+        we_hash=stored_enabler(writer.enabler),
         account_id=accounts.COMMON_ACCOUNT,
         version=0,
         head_hash=bytes(32),
@@ -179,7 +181,7 @@ async def test_many_at_once_do_not_pass_a_limit(database: Database) -> None:
 async def test_labels_and_limits_make_sense(database: Database) -> None:
     for label, allowed in (("", Counts(1, 1, 1)), ("x" * 101, Counts(1, 1, 1)), ("x", Counts(-1, 1, 1))):
         with pytest.raises(InputError):
-            await database.write(lambda c, a=label, b=allowed: accounts.add(c, a, b, NOW))
+            await database.write(partial(accounts.add, label=label, allowed=allowed, now=NOW))
 
 
 # -- leases
@@ -273,7 +275,7 @@ async def test_during_a_turn_only_who_has_it_commits(
     assert (len(turn.turn), turn.ttl_s) == (16, 3)
     for wrong in (None, bytes(16)):
         with pytest.raises(TurnTakenError) as taken:
-            await database.read(lambda c, shown=wrong: turns.check(c, directory, shown, NOW + 3))
+            await database.read(partial(turns.check, dir_id=directory, presented=wrong, now=NOW + 3))
         assert taken.value.retry_after_s > 0
     await database.read(lambda c: turns.check(c, directory, turn.turn, NOW + 3))
     with pytest.raises(TurnTakenError):
@@ -339,11 +341,25 @@ async def test_an_enabler_is_registered_with_a_proof_for_this_server(
         (here.enabler, bytes(64)),
     ):
         with pytest.raises(BadProofError):
-            await database.write(lambda c, e=enabler, p=proof: enrol.enrol(c, SID, here.index, e, p))
+            await database.write(
+                partial(enrol.enrol, sid=SID, index=here.index, enabler=enabler, proof=proof)
+            )
     await database.write(lambda c: enrol.enrol(c, SID, here.index, here.enabler, here.proof))
     await database.write(lambda c: enrol.directory_of_writer(c, here.index, here.enabler))
     with pytest.raises(BadWriteEnablerError):
         await database.write(lambda c: enrol.directory_of_writer(c, here.index, old.enabler))
+
+
+@pytest.mark.seed("X-02")
+@pytest.mark.usefixtures("directory")
+async def test_what_the_database_holds_of_an_enabler_is_not_one(
+    database: Database, writer: DirectoryWriter
+) -> None:
+    row = await database.read(lambda c: c.execute(select(tables.directories)).one())
+    assert writer.enabler not in tuple(row)
+    for value in (row.we_hash, row.rc, row.vk, row.idx, row.rid):
+        with pytest.raises(BadWriteEnablerError):
+            await database.write(partial(enrol.directory_of_writer, index=writer.index, enabler=value))
 
 
 async def test_nothing_is_enrolled_for_what_is_not_there(database: Database, writer: DirectoryWriter) -> None:
@@ -405,10 +421,11 @@ async def test_what_is_over_is_deleted(database: Database, writer: DirectoryWrit
     await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW))
     await database.write(lambda c: leases.delete_expired(c, NOW + DAY_S))
     await database.write(lambda c: turns.delete_expired(c, NOW + 5))
-    counts = [
-        await database.read(lambda c, t=table: c.scalar(select(func.count()).select_from(t)))
-        for table in (tables.leases, tables.turns)
-    ]
+    counts = [await count(database, table) for table in (tables.leases, tables.turns)]
     assert counts == [1, 1]
     await database.write(lambda c: turns.delete_expired(c, NOW + 6))
-    assert await database.read(lambda c: c.scalar(select(func.count()).select_from(tables.turns))) == 0
+    assert await count(database, tables.turns) == 0
+
+
+async def count(database: Database, table: Table) -> int:
+    return await database.read(lambda c: c.execute(select(func.count()).select_from(table)).scalar_one())

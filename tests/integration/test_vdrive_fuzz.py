@@ -32,7 +32,7 @@ from holdfast.testing.vdrive_writer import DirectoryWriter
 from holdfast.wire.http import BodyTooLargeError, Handler, Request
 
 LIT = "URI:LIT:mfrggzdfmy"
-VALUES = (
+VALUES: tuple[Any, ...] = (
     None,
     True,
     False,

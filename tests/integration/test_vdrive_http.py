@@ -43,7 +43,8 @@ SECRET = b"lease secret".ljust(32, b".")
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[ServedVdrive]:
-    async with ServedVdrive(tmp_path, accounts="open") as served:
+    """A server whose clock stands still."""
+    async with ServedVdrive(tmp_path, clock=FakeClock(), accounts="open") as served:
         yield served
 
 
@@ -205,7 +206,7 @@ async def test_that_there_is_no_child_is_proven(served: ServedVdrive) -> None:
 
 async def test_a_conflict_says_what_is_there(served: ServedVdrive) -> None:
     writer = await directory(served, "child")
-    late = DirectoryWriter(served.sid, writer.keys.write_key)
+    late = DirectoryWriter(served.sid, writer.keys.write_key, clock=served.clock)
     late.restore(writer.saved())
     await served.engine.commit(writer.change({"child": LIT}), writer.authority())
     answer = await commit(served, late.change({"child": LIT}), late.authority())
@@ -367,9 +368,9 @@ async def test_neither_database_nor_logs_nor_refusals_hold_what_is_secret(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     name, cap = "a telling name", "URI:CHK:tellingtellingtelling"
-    async with ServedVdrive(tmp_path, public_root="none") as served:
+    async with ServedVdrive(tmp_path, clock=FakeClock()) as served:
         token = await served.new_account()
-        writer = DirectoryWriter(served.sid)
+        writer = DirectoryWriter(served.sid, clock=served.clock)
         authority = writer.authority(token)
         await commit(served, writer.creation(), authority)
         request = CommitRequest((), (writer.section_of([writer.put(name, cap, write=cap)]),))
@@ -400,7 +401,7 @@ def forms(*values: bytes) -> Iterator[bytes]:
 
 async def provoked(served: ServedVdrive, writer: DirectoryWriter, token: str) -> list[RawAnswer]:
     """Return refusals of as many kinds as a client can provoke without contexts in them."""
-    stranger = DirectoryWriter(served.sid)
+    stranger = DirectoryWriter(served.sid, clock=served.clock)
     saved = writer.saved()
     change = writer.change({"another": LIT})
     writer.restore(saved)
@@ -435,7 +436,7 @@ async def provoked(served: ServedVdrive, writer: DirectoryWriter, token: str) ->
     ]
     path = calls.path(calls.TURN, index=writer.index)
     answers += [await served.request("POST", path, headers=[enabler]) for _ in range(2)][1:]
-    late, fresh = (DirectoryWriter(served.sid, stranger.keys.write_key) for _ in range(2))
+    late, fresh = (DirectoryWriter(served.sid, stranger.keys.write_key, clock=served.clock) for _ in range(2))
     await commit(served, fresh.creation(), fresh.authority(token))
     await commit(served, fresh.change({"x": LIT}), fresh.authority())
     conflict = await commit(served, late.change(), late.authority())  # it names no slots

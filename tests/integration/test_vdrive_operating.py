@@ -116,7 +116,7 @@ async def test_a_server_starts_only_with_the_key_of_the_public_root_that_it_has(
         lambda: path.write_text("nonsense"),
         lambda: path.write_text(""),
         lambda: path.write_text("a" * 52),
-        lambda: (path.write_text(good), path.chmod(0o640)),
+        lambda: open_to_others(path, good),
     ):
         damage()
         with pytest.raises(ConfigError, match=r"public_root\.key") as refused:
@@ -128,11 +128,14 @@ async def test_a_server_starts_only_with_the_key_of_the_public_root_that_it_has(
     assert await root_of(settings, clock, public_root="read-write") == uri
 
 
+def open_to_others(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o640)
+
+
 async def test_several_servers_that_start_at_once_make_one_public_root(
-    settings: VdriveServerSettings, clock: FakeClock, request: pytest.FixtureRequest
+    settings: VdriveServerSettings, clock: FakeClock
 ) -> None:
-    if not settings.shared:
-        pytest.skip("only one process uses SQLite")
     roots = await asyncio.gather(*(root_of(settings, clock, public_root="read-write") for _ in range(4)))
     assert len(set(roots)) == 1
 

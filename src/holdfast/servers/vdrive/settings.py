@@ -86,8 +86,3 @@ class VdriveServerSettings:
             raise ConfigError(f"vdrive_server: history must be at least {HISTORY_MIN_S} seconds")
         if self.expire_grace_s < GRACE_MIN_S:
             raise ConfigError("vdrive_server: expire.grace must be at least 14 days")
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes may serve the same database."""
-        return not self.database.startswith("sqlite")
