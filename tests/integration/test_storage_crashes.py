@@ -16,10 +16,15 @@ from pathlib import Path
 import pytest
 
 from holdfast.crypto import base32
+from holdfast.interfaces.types import StorageIndex
+from holdfast.servers.storage.directory import StorageDirectory
+from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
 from holdfast.servers.storage.settings import StorageSettings
+from holdfast.servers.storage.share_log import ShareLog, log_paths
 from holdfast.testing.storage_crash import (
     INDEX,
+    INDEXES,
     LARGE,
     LEASE,
     NEW_SLOT,
@@ -69,6 +74,9 @@ def lose_unsettled(storage: Path) -> None:
         rows = catalog.execute(
             "SELECT storage_index, number, name, content FROM redo ORDER BY serial"
         ).fetchall()
+    places = StorageDirectory(storage)
+    logged = [share for path in log_paths(places) for share in ShareLog(path, Disk(synchronise=False)).read()]
+    rows += [(share.index, share.number, "", share.data) for share in logged]
     for index, number, name, content in rows:
         name_of_index = base32.encode(index)
         place = storage / "shares" / name_of_index[:2] / name_of_index / str(number)
@@ -126,6 +134,20 @@ async def test_a_killed_upload_is_whole_or_gone(
             for number in missing:
                 await engine.write(INDEX, number, SECRET, 0, [data], len(data))
                 assert await engine.read_immutable(INDEX, number, 0, len(data)) == data
+
+
+@pytest.mark.parametrize("aftermath", AFTERMATHS)
+async def test_of_many_files_stored_at_once_each_is_whole_or_gone(tmp_path: Path, aftermath: str) -> None:
+    for place in crashed(tmp_path, "store-many", aftermath):
+        promised = {StorageIndex(bytes.fromhex(name)) for name in acknowledged(place)}
+        async with reopened(place) as engine:
+            for number, index in enumerate(INDEXES):
+                listed = await engine.list_immutable(index)
+                assert listed in (frozenset(), {number})
+                assert listed or index not in promised
+                for there in listed:
+                    assert await engine.read_immutable(index, there, 0, 10_000) == SMALL
+                    assert len(await engine.leases(index, there)) == 1
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS)

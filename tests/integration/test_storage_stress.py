@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.interfaces.storage import LeaseSecrets, ShareVectors, WriteVector
+from holdfast.interfaces.storage import LeaseSecrets, ShareVectors, StoreRequest, WriteVector
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.engine import StorageEngine, open_storage
@@ -55,9 +55,11 @@ class Actor:
                 await self.engine.write(index, number, self.secret, cut, [data[cut:]], size - cut)
 
     async def store(self) -> None:
-        index, numbers = self.dice.choice(INDEXES), self.dice.sample(range(6), 2)
-        shares = {number: bytes([number]) * 10 for number in numbers}
-        await self.engine.store(index, shares, self.secret, self.lease, only_if_none=self.dice.random() < 0.5)
+        await self.engine.store([self.store_request() for _ in range(self.dice.randrange(1, 4))])
+
+    def store_request(self) -> StoreRequest:
+        shares = {number: bytes([number]) * 10 for number in self.dice.sample(range(6), 2)}
+        return StoreRequest(self.dice.choice(INDEXES), shares, self.lease, self.dice.random() < 0.5)
 
     async def change(self) -> None:
         size, byte = self.dice.choice(SIZES), self.dice.randrange(1, 256)

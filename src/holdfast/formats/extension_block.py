@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from holdfast.crypto.hashing import HASH_SIZE
 from holdfast.crypto.immutable_hashes import ueb_hash
-from holdfast.crypto.netstring import netstring, split
+from holdfast.crypto.netstring import netstring
 from holdfast.errors import BadFileError, CorruptShareError
 from holdfast.formats.segmentation import Segmentation
 
@@ -21,6 +21,7 @@ EXTENSION_SIZE_MAX = 1000  # bytes a writer may produce
 EXTENSION_SIZE_READ_MAX = 1999  # bytes a reader takes, hashes or parses
 SEGMENT_MEMORY_MAX = 64 << 20  # bytes a reader is ready to spend on one segment
 _KEY = re.compile(r"[A-Za-z_-]+", re.ASCII)
+_ENTRY = re.compile(rb"([A-Za-z_-]+):(0|[1-9][0-9]{0,19}):")  # followed by the value and a comma
 _DIGITS = re.compile(rb"[0-9]{1,20}")
 
 
@@ -124,13 +125,17 @@ def unpack(data: bytes) -> dict[str, bytes]:
     mapping: dict[str, bytes] = {}
     offset = 0
     while offset < len(data):
-        colon = data.find(b":", offset)
-        key = data[offset : max(colon, offset)].decode("latin-1")
-        if not _KEY.fullmatch(key):
-            raise ValueError("an extension block has a key that is not one")
+        entry = _ENTRY.match(data, offset)
+        if entry is None:
+            raise ValueError("an extension block has something else than a key and a length")
+        key = entry[1].decode("ascii")
         if key in mapping:
             raise ValueError("an extension block has a key twice")
-        mapping[key], offset = split(data, colon + 1)
+        begin = entry.end()
+        offset = begin + int(entry[2]) + 1
+        if data[offset - 1 : offset] != b",":
+            raise ValueError("an extension block is cut off, or has no comma behind a value")
+        mapping[key] = data[begin : offset - 1]
     return mapping
 
 

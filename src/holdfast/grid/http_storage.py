@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import TypeVar
 
 from holdfast.errors import ServerError, WrongServerKeyError
+from holdfast.grid.store_queue import StoreQueue
 from holdfast.interfaces.storage import (
     Allocation,
     ByteRange,
@@ -16,24 +17,21 @@ from holdfast.interfaces.storage import (
     ReadTestWriteResult,
     ServerVersion,
     ShareVectors,
+    StoreRequest,
     StreamedWrite,
     TestVector,
 )
 from holdfast.interfaces.storage_errors import (
-    BadRangeError,
+    REFUSALS,
     BadRequestError,
-    NoSpaceError,
     NoSuchShareError,
-    ShareCompleteError,
-    ShareConflictError,
     StorageRefusalError,
-    TooLargeError,
-    WrongSecretError,
 )
 from holdfast.interfaces.types import Buffer, StorageIndex
 from holdfast.protocol import storage_calls as calls
 from holdfast.protocol import storage_extensions as extensions
 from holdfast.protocol import storage_messages as messages
+from holdfast.protocol.store_messages import decode_store_answer, encode_store_requests
 from holdfast.wire.client import ServerConnections
 from holdfast.wire.client_connection import Answer, BrokenAnswerError
 from holdfast.wire.pinning import WrongKeyError
@@ -46,20 +44,6 @@ SELECTION_S = 15.0
 TRANSFER_S = 30.0  # the reference allows 60
 CANARY_SILENCE_S = 30.0
 CBOR_ANSWER_MAX = 30 << 20  # bytes
-
-_REFUSALS: Mapping[int, type[StorageRefusalError]] = {
-    refusal.status: refusal
-    for refusal in (
-        BadRequestError,
-        WrongSecretError,
-        NoSuchShareError,
-        ShareCompleteError,
-        ShareConflictError,
-        TooLargeError,
-        BadRangeError,
-        NoSpaceError,
-    )
-}
 
 
 class HttpStorageServer:
@@ -76,6 +60,7 @@ class HttpStorageServer:
         self._connections = connections
         self._on_contact = on_contact
         self._features: frozenset[str] | None = None
+        self._small = StoreQueue(self._store_all)
         self._authorization = ("Authorization", calls.authorization_value(swissnum))
 
     async def version(self) -> ServerVersion:
@@ -251,6 +236,23 @@ class HttpStorageServer:
         answer = await self._call("POST", extensions.store_path(index), headers, pieces)
         return self._decoded(answer, messages.decode_allocate_answer)
 
+    async def store_gathered(self, request: StoreRequest) -> Allocation:
+        """Store small shares whole, together with those of other files that are stored at the same time."""
+        return await self._small.store(request)
+
+    async def _store_all(self, requests: Sequence[StoreRequest]) -> list[Allocation | StorageRefusalError]:
+        answer = await self._call(
+            "POST",
+            extensions.STORE_ALL_PATH,
+            (),
+            encode_store_requests(requests),
+            content_type="application/octet-stream",
+        )
+        try:
+            return decode_store_answer(bytes(answer.body), len(requests))
+        except BadRequestError as error:
+            raise ServerError(f"the server's answer is malformed: {error}") from None
+
     @property
     def idle(self) -> int:
         """Return how many connections are open without a request."""
@@ -384,7 +386,7 @@ def _failure(error: Exception) -> ServerError:
 
 def _refusal(status: int) -> ServerError | StorageRefusalError:
     """Return the error of a status. The body is left out: it may repeat secrets (section 4)."""
-    refusal = _REFUSALS.get(status)
+    refusal = REFUSALS.get(status)
     if refusal is None:
         return ServerError(f"the server failed with status {status}")
     return refusal(f"the server refused with status {status}")

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import structlog
@@ -24,6 +25,7 @@ from holdfast.interfaces.storage import (
     ReadTestWriteResult,
     ServerVersion,
     StorageService,
+    StoreRequest,
     StreamedWrite,
     TestVector,
 )
@@ -94,6 +96,10 @@ class ServerClient(StorageService, Protocol):
 
         ``only_if_none``: nothing is stored if the index has any complete share there.
         """
+        ...
+
+    async def store_gathered(self, request: StoreRequest) -> Allocation:
+        """Store small shares whole, as ``store`` does, together with those of other files."""
         ...
 
     @property
@@ -212,19 +218,19 @@ class KnownServer:
         """True if new shares may go there; one that is not is read from only."""
         return self.uploads and self.incompatible is None
 
+    @property
+    def recent_version(self) -> ServerVersion | None:
+        """Return what ``version`` would without asking; None if it would ask."""
+        fresh = self._version_at is not None and time.monotonic() - self._version_at <= VERSION_AGE_MAX_S
+        return self._version if fresh else None
+
     async def version(self) -> ServerVersion:
         """Return what the server says of itself, at most a minute old.
 
         Raises:
             ServerError: it gave no usable answer.
         """
-        if (
-            self._version is None
-            or self._version_at is None
-            or time.monotonic() - self._version_at > VERSION_AGE_MAX_S
-        ):
-            return await self._ask_version()
-        return self._version
+        return self.recent_version or await self._ask_version()
 
     async def probe(self, timeout_s: float) -> None:
         """Ask for the version, to see whether the server is up. Its state then says so.
@@ -314,11 +320,27 @@ class KnownServer:
 
 def lease_secrets_for(lease_secret: bytes, index: bytes, server_seed: bytes) -> LeaseSecrets:
     """Derive the secrets of a client's lease on one file at one server (grid.md, section 7)."""
-    renew = lease_secrets.file_renewal_secret(lease_secrets.client_renewal_secret(lease_secret), index)
-    cancel = lease_secrets.file_cancel_secret(lease_secrets.client_cancel_secret(lease_secret), index)
+    renew, cancel = _secrets_of_file(lease_secret, index)
     return LeaseSecrets(
         lease_secrets.bucket_renewal_secret(renew, server_seed),
         lease_secrets.bucket_cancel_secret(cancel, server_seed),
+    )
+
+
+@lru_cache(maxsize=64)  # each server of a file needs them
+def _secrets_of_file(lease_secret: bytes, index: bytes) -> tuple[bytes, bytes]:
+    renew, cancel = _secrets_of_client(lease_secret)
+    return (
+        lease_secrets.file_renewal_secret(renew, index),
+        lease_secrets.file_cancel_secret(cancel, index),
+    )
+
+
+@lru_cache(maxsize=4)
+def _secrets_of_client(lease_secret: bytes) -> tuple[bytes, bytes]:
+    return (
+        lease_secrets.client_renewal_secret(lease_secret),
+        lease_secrets.client_cancel_secret(lease_secret),
     )
 
 

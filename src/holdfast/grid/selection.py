@@ -18,7 +18,7 @@ from holdfast.grid.downloader import no_servers_message
 from holdfast.grid.known_server import KnownServer
 from holdfast.grid.patience import ask_all
 from holdfast.grid.servers import Servers
-from holdfast.interfaces.storage import Allocation
+from holdfast.interfaces.storage import Allocation, ServerVersion
 from holdfast.interfaces.storage_errors import StorageRefusalError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.happiness import happiness
@@ -187,6 +187,13 @@ class ServerSelection:
         """Ask the next servers what they can take; those that answer become candidates, in permuted order."""
         while count > 0 and self._unasked:
             asked, self._unasked = self._unasked[:count], self._unasked[count:]
+            known = [version for server in asked if (version := server.recent_version) is not None]
+            if len(known) == len(asked):  # as usual: nobody has to be waited for
+                for server, version in zip(asked, known, strict=True):
+                    self._judge(server, version)
+                self._order += asked
+                count -= len(asked)
+                continue
             answers = await ask_all(
                 [self._ask(server) for server in asked], enough=self._wanted, most_s=ASK_TIMEOUT_S
             )
@@ -203,9 +210,13 @@ class ServerSelection:
         except (ServerError, StorageRefusalError) as error:
             self._fail(server, error)
             return False
+        self._judge(server, version)
+        return True
+
+    def _judge(self, server: KnownServer, version: ServerVersion) -> None:
+        """Note if a server takes no share of this size; it can have some all the same."""
         if version.maximum_immutable_share_size < self._share_size:
             self._refuse(server)
-        return True
 
     def _fail(self, server: KnownServer, error: Exception) -> None:
         self._failed += 1

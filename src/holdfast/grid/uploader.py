@@ -26,13 +26,14 @@ from holdfast.grid.known_server import KnownServer
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.progress import Progress, ProgressCallback, ignore_progress
 from holdfast.grid.results import UploadResult
-from holdfast.grid.selection import SendWhole, ServerSelection
+from holdfast.grid.selection import ServerSelection
 from holdfast.grid.servers import Servers
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource, FileHandleSource, FileNameSource, Plaintext, open_source
 from holdfast.grid.structured import first_error
 from holdfast.grid.whole_shares import SHARE_SIZE_MAX, WholeShares
 from holdfast.grid.workers import Workers
+from holdfast.interfaces.storage import Allocation
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 from holdfast.interfaces.types import Hash, StorageIndex
 from holdfast.planning.happiness import happiness
@@ -142,21 +143,20 @@ class _Upload:
         self._memory = uploader._memory
         self._progress = progress
         self._giving_back: list[asyncio.Task[None]] = []
-        self._selecting = self._server_selection()
-        self._selection = self._selecting.selection
-
-    def _server_selection(self, send: SendWhole | None = None) -> ServerSelection:
-        return ServerSelection(
+        self._whole: WholeShares | None = None
+        small = self._layout.share_length <= SHARE_SIZE_MAX
+        self._selecting = ServerSelection(
             self._servers,
             self._index,
             self._layout.share_length,
-            self._plan.shares_needed,
-            self._plan.shares_total,
+            plan.shares_needed,
+            plan.shares_total,
             self._wanted,
             self._problems,
-            self._source.mark,
-            send,
+            source.mark,
+            self._send_whole if small else None,
         )
+        self._selection = self._selecting.selection
 
     async def run(self) -> UploadResult:
         if self._layout.share_length <= SHARE_SIZE_MAX:
@@ -181,9 +181,7 @@ class _Upload:
         """Store a small file: make its shares, then find servers that take them as they are."""
         async with self._memory.hold(self._layout.share_length * self._plan.shares_total):
             shares, extension_block = await self._workers.run(self._plan.size, self._make_shares)
-            whole = WholeShares(self._index, shares, self._selecting.upload_secret)
-            self._selecting = self._server_selection(whole.send)
-            self._selection = self._selecting.selection
+            self._whole = WholeShares(self._index, shares, self._selecting.upload_secret)
             try:
                 await self._selecting.run()
             except BaseException:
@@ -193,6 +191,10 @@ class _Upload:
         sent = self._selecting.sent
         numbers = {number for numbers in self._selection.held.values() for number in numbers}
         return self._result(ueb_hash(extension_block), len(sent), len(numbers - sent))
+
+    async def _send_whole(self, server: KnownServer, numbers: set[int], only_if_none: bool) -> Allocation:
+        assert self._whole is not None
+        return await self._whole.send(server, numbers, only_if_none)
 
     def _make_shares(self) -> tuple[list[bytes], bytes]:
         plaintext = bytearray(self._plan.size)

@@ -1,18 +1,18 @@
 """Small files: their shares are made first, whole, and sent with the question whether the
-server takes them. One request a server, where it offers that.
+server takes them. Where a server offers it, one request does that for all files stored at the same time.
 
 Source: docs/spec/storage-protocol.md, section 18.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from holdfast.grid.known_server import KnownServer
-from holdfast.interfaces.storage import Allocation
+from holdfast.interfaces.storage import Allocation, StoreRequest
 from holdfast.interfaces.storage_errors import NoSuchShareError
 from holdfast.interfaces.types import StorageIndex
-from holdfast.protocol.storage_extensions import STORE, STORE_BODY_MAX, STORE_SHARE_MAX
+from holdfast.protocol.storage_extensions import STORE, STORE_ALL, STORE_BODY_MAX, STORE_SHARE_MAX
 
 SHARE_SIZE_MAX = STORE_SHARE_MAX  # bytes; larger shares are allocated, then written
 
@@ -38,25 +38,31 @@ class WholeShares:
         Raises:
             ServerError, StorageRefusalError: the server did not do its part.
         """
-        if STORE not in await server.service.features():
+        features = await server.service.features()
+        if STORE_ALL not in features and STORE not in features:
             return await self._allocate_and_write(server, numbers, only_if_none)
+        gathered = STORE_ALL in features
         per_request = max(1, STORE_BODY_MAX // len(self._shares[0]))
         ordered = sorted(numbers)
         have: frozenset[int] = frozenset()
         stored: frozenset[int] = frozenset()
         for start in range(0, len(ordered), per_request):
-            answer = await server.service.store(
-                self._index,
-                {number: self._shares[number] for number in ordered[start : start + per_request]},
-                self._upload_secret(server),
-                server.lease(self._index),
-                only_if_none=only_if_none and start == 0,
-            )
+            shares = {number: self._shares[number] for number in ordered[start : start + per_request]}
+            answer = await self._store(server, shares, only_if_none and start == 0, gathered=gathered)
             have |= answer.already_have - stored
             stored |= answer.allocated
             if only_if_none and have:
                 break
         return Allocation(have, stored)
+
+    async def _store(
+        self, server: KnownServer, shares: Mapping[int, bytes], only_if_none: bool, *, gathered: bool
+    ) -> Allocation:
+        lease = server.lease(self._index)
+        if gathered:
+            return await server.service.store_gathered(StoreRequest(self._index, shares, lease, only_if_none))
+        secret = self._upload_secret(server)
+        return await server.service.store(self._index, shares, secret, lease, only_if_none=only_if_none)
 
     async def _allocate_and_write(
         self, server: KnownServer, numbers: set[int], only_if_none: bool

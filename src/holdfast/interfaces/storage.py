@@ -44,6 +44,19 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """Small shares of one index that are to be stored whole, all of one length; the lease is for them all.
+
+    ``only_if_none``: nothing is to be stored if the index has any complete share there.
+    """
+
+    index: StorageIndex
+    shares: Mapping[int, bytes] = field(repr=False)
+    lease: LeaseSecrets
+    only_if_none: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ByteRange:
     """Bytes ``[begin, end)``."""
 

@@ -5,6 +5,7 @@ Source: docs/spec/storage-protocol.md, section 15.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from holdfast.errors import HoldfastError
@@ -62,3 +63,19 @@ class NoSpaceError(StorageRefusalError):
     """The server is full or read-only."""
 
     status = 507
+
+
+REFUSALS: Mapping[int, type[StorageRefusalError]] = {
+    refusal.status: refusal
+    for refusal in (
+        BadRequestError,
+        WrongSecretError,
+        NoSuchShareError,
+        ShareCompleteError,
+        ShareConflictError,
+        TooLargeError,
+        BadRangeError,
+        NoSpaceError,
+    )
+}
+"""The refusals by status."""

@@ -23,6 +23,10 @@ def maximum_matching(servers: Sequence[str], shares_of: Mapping[str, Collection[
 
 def happiness(sharemap: Mapping[int, Collection[str]]) -> int:
     """Return the happiness of a distribution: share number to the servers that hold it."""
+    if len({server for servers in sharemap.values() for server in servers}) == len(sharemap) and all(
+        len(servers) == 1 for servers in sharemap.values()
+    ):
+        return len(sharemap)  # each share on a server of its own, as it should be
     shares_of: dict[str, list[int]] = {}
     for share in sorted(sharemap):
         for server in sharemap[share]:

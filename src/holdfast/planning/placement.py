@@ -31,9 +31,11 @@ def place(
         read_only: servers that take nothing new.
         existing: server to the numbers it holds; numbers from ``total`` on do not count.
     """
+    writable = [server for server in servers if server not in read_only]
+    if len(writable) == total and not any(existing.values()):
+        return Placement(dict(enumerate(writable)))
     held = {server: {n for n in existing.get(server, ()) if 0 <= n < total} for server in servers}
     fixed = [server for server in servers if server in read_only]
-    writable = [server for server in servers if server not in read_only]
     on_read_only = maximum_matching(fixed, held)
     taken = set(on_read_only.values())
     on_writable = maximum_matching(writable, {server: held[server] - taken for server in writable})

@@ -1,6 +1,6 @@
 """What Holdfast's storage servers offer beyond version 1 of the storage protocol, as both
 sides see it: a description of the server that may grow, canary streams, small
-shares stored whole, and slots read in one request.
+shares stored whole, of one file or of many, and slots read in one request.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -17,12 +17,14 @@ from holdfast.interfaces.storage_errors import BadRequestError
 from holdfast.interfaces.types import MAX_BUCKETS, StorageIndex
 
 VERSION_PATH = "/storage-ext/v1/version"
+STORE_ALL_PATH = "/storage-ext/v1/immutable"
 OWNER_HEADER = "X-Holdfast-Upload-Secret"
 NUMBERS_HEADER = "X-Holdfast-Shares"
 ONLY_IF_NONE_HEADER = "X-Holdfast-Only-If-None"
 
 CANARY = "canary"  # names of features
 STORE = "store"
+STORE_ALL = "store-all"
 READ_SLOT = "read-slot"
 
 STORE_BODY_MAX = 256 * 1024  # bytes of all shares of one request

@@ -17,6 +17,7 @@ from holdfast.interfaces.storage import (
     ReadTestWriteResult,
     ServerVersion,
     ShareVectors,
+    StoreRequest,
     StreamedWrite,
     TestVector,
     WriteVector,
@@ -86,6 +87,9 @@ class MemoryStorage:
         *,
         only_if_none: bool,
     ) -> Allocation:
+        raise NoSuchShareError("small shares are not stored whole here")
+
+    async def store_gathered(self, request: StoreRequest) -> Allocation:
         raise NoSuchShareError("small shares are not stored whole here")
 
     def when_connection_lost(self, callback: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from holdfast.interfaces.storage import LeaseSecrets, ShareVectors, TestVector, WriteVector
+from holdfast.interfaces.storage import LeaseSecrets, ShareVectors, StoreRequest, TestVector, WriteVector
 from holdfast.interfaces.types import Buffer, StorageIndex
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
@@ -27,6 +27,7 @@ from holdfast.servers.storage.settings import StorageSettings
 
 SEED = b"s" * 20
 INDEX = StorageIndex(b"crashing index..")
+INDEXES = [StorageIndex(b"crashing index %d" % number) for number in range(6)]
 SLOT = StorageIndex(b"crashing slot...")
 SECRET = b"u" * 32
 ENABLER = b"w" * 32
@@ -101,9 +102,19 @@ async def _upload_large(engine: StorageEngine, acknowledge: Acknowledge) -> None
 
 
 async def _store(engine: StorageEngine, acknowledge: Acknowledge) -> None:
-    await engine.store(INDEX, {0: SMALL, 1: SMALL}, SECRET, LEASE, only_if_none=True)
+    await engine.store([StoreRequest(INDEX, {0: SMALL, 1: SMALL}, LEASE, only_if_none=True)])
     acknowledge("0")
     acknowledge("1")
+
+
+async def _store_many(engine: StorageEngine, acknowledge: Acknowledge) -> None:
+    requests = [StoreRequest(index, {n: SMALL}, LEASE, only_if_none=True) for n, index in enumerate(INDEXES)]
+    for part in (requests[:3], requests[3:4], requests[4:]):
+        await engine.store(part)
+        for request in part:
+            acknowledge(request.index.hex())
+        if len(part) == 1:
+            await engine.settle()
 
 
 async def _abort(engine: StorageEngine, acknowledge: Acknowledge) -> None:
@@ -144,6 +155,7 @@ SCENARIOS: dict[str, tuple[Run, Run]] = {
     "upload-small": (_nothing, _upload_small),
     "upload-large": (_nothing, _upload_large),
     "store": (_nothing, _store),
+    "store-many": (_nothing, _store_many),
     "abort": (_nothing, _abort),
     "slot": (_make_slot, _change_slot),
     "slot-often": (_make_slot, _change_slot_often),

@@ -6,6 +6,7 @@ Source: docs/spec/storage-disk.md, sections 2, 3 and 6.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from pathlib import Path
 
 from holdfast.crypto import base32
 from holdfast.formats.containers import StoredLease, leases, parse_container
+from holdfast.servers.storage.directory import StorageDirectory
+from holdfast.servers.storage.disk import Disk
+from holdfast.servers.storage.share_log import ShareLog, log_paths
+
+PATIENCE_S = 30.0  # on a machine that others use too
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +76,32 @@ class StoredShare:
         return [StoredLease(*row) for row in rows]
 
 
+def _wait_for_files(node: Path, storage_index: str) -> None:
+    places = StorageDirectory(node / "storage")
+    logs = [ShareLog(path, Disk(synchronise=False)) for path in log_paths(places)]
+    logged = [share for log in logs for share in log.read()]
+    index = base32.decode(storage_index)
+    waiting = {share.number for share in logged if share.index == index}
+    deadline = time.monotonic() + PATIENCE_S
+    while waiting and not waiting <= _in_catalog(node, index) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _in_catalog(node: Path, index: bytes) -> set[int]:
+    catalog = node / "storage/holdfast/storage.db"
+    with closing(sqlite3.connect(f"{catalog.as_uri()}?mode=ro", uri=True)) as database:
+        rows = database.execute("SELECT number FROM shares WHERE storage_index = ?", (index,)).fetchall()
+    return {number for (number,) in rows}
+
+
 def stored_shares(nodes: Iterable[Path], storage_index: str) -> list[StoredShare]:
-    """Return the complete shares of one file on all these servers, in order of their numbers."""
+    """Return the complete shares of one file on all these servers, in order of their numbers.
+
+    Those that wait for a file of their own get it within a second; that is waited for.
+    """
     shares = []
     for node in nodes:
+        _wait_for_files(node, storage_index)
         folder = node / "storage/shares" / storage_index[:2] / storage_index
         for path in folder.glob("*"):
             shares.append(StoredShare(node, storage_index, int(path.name)))

@@ -148,7 +148,10 @@ class Disk:
 
     def make_directory(self, path: str) -> None:
         """Create a directory, and those above it, unless they exist."""
-        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except (FileExistsError, FileNotFoundError):
+            Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def remove_directory(self, path: str) -> None:
         """Remove a directory if it is empty."""

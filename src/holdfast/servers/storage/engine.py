@@ -36,6 +36,7 @@ from holdfast.interfaces.storage import (
     ReadTestWriteResult,
     ServerVersion,
     ShareVectors,
+    StoreRequest,
 )
 from holdfast.interfaces.storage_errors import NoSuchShareError, ShareConflictError
 from holdfast.interfaces.types import Buffer, StorageIndex
@@ -49,14 +50,17 @@ from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.immutable import ImmutableWrites
+from holdfast.servers.storage.index_locks import IndexLocks
 from holdfast.servers.storage.lease_terms import BY_OTHERS, granted_lease
+from holdfast.servers.storage.logged_files import recover_logs
 from holdfast.servers.storage.mutable import MutableSlots
 from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.redo import SETTLE_AT, Redo, recover
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, look_at, open_share
-from holdfast.servers.storage.small_shares import SmallShares
+from holdfast.servers.storage.small_shares import Outcome, SmallShares
 from holdfast.servers.storage.upload_ends import UploadEnds
+from holdfast.servers.storage.waiting_shares import WaitingShares
 from holdfast.servers.storage.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -97,8 +101,8 @@ class StorageEngine:
 
     @property
     def stored_shares(self) -> int:
-        """Complete shares, as the catalog counts them."""
-        return self._parts.catalog.totals()[0]
+        """Complete shares."""
+        return self._parts.catalog.totals()[0] + len(self._parts.waiting)
 
     # -- StorageService
 
@@ -141,12 +145,17 @@ class StorageEngine:
     async def list_immutable(self, index: StorageIndex) -> frozenset[int]:
         # Committed, but not acknowledged: not there yet.
         ongoing = self._parts.uploads.of(index)
-        return await self._parts.workers.run(self._sound_shares, index, Kind.IMMUTABLE, ongoing)
+        waiting = self._parts.waiting.of(index)
+        placed = await self._parts.workers.run(self._sound_shares, index, Kind.IMMUTABLE, ongoing)
+        return placed | waiting.keys()
 
     async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
         return await self._parts.workers.run(self._sound_shares, index, Kind.MUTABLE, ())
 
     async def read_immutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
+        waiting = self._parts.waiting.of(index).get(number)
+        if waiting is not None:
+            return waiting.data[offset : offset + length]
         return await self._parts.workers.run(self._read, index, number, Kind.IMMUTABLE, offset, length)
 
     async def read_immutable_into(
@@ -162,6 +171,7 @@ class StorageEngine:
     async def add_lease(self, index: StorageIndex, lease: LeaseSecrets) -> None:
         """See ``StorageService``. Raises NoSuchShareError where the index has no complete share."""
         granted = granted_lease(lease, BY_OTHERS, self._parts.clock())
+        await self._parts.waiting.placed(index)
         rows = await self._parts.workers.run(self._parts.catalog.shares_of, index)
         if not rows:
             raise NoSuchShareError("the index has no shares here")
@@ -205,6 +215,7 @@ class StorageEngine:
 
     async def leases(self, index: StorageIndex, number: int) -> list[LeaseRow]:
         """Return the leases of one share that were made here; secrets as their hashes."""
+        await self._parts.waiting.placed(index)
         return await self._parts.workers.run(self._parts.catalog.leases_of, index, number)
 
     def check_upload(self, index: StorageIndex, number: int, upload_secret: bytes) -> None:
@@ -213,17 +224,21 @@ class StorageEngine:
 
     async def check_share(self, index: StorageIndex, number: int, kind: Kind) -> None:
         """Raise NoSuchShareError unless there is a sound share of this kind."""
+        if kind is Kind.IMMUTABLE and number in self._parts.waiting.of(index):
+            return
         share = await self.open_share(index, number, kind)
         os.close(share.descriptor)
 
     async def check_kind(self, index: StorageIndex, kind: Kind) -> None:
         """Raise ShareConflictError if the index holds shares of the other kind."""
+        await self._parts.waiting.placed(index)
         rows = await self._parts.workers.run(self._parts.catalog.shares_of, index)
         if any(row.kind is not kind for row in rows.values()):
             raise ShareConflictError("the index holds shares of the other kind")
 
     async def check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> None:
         """Raise what ``read_test_write`` would raise before it looks at its vectors."""
+        await self._parts.waiting.placed(index)
         await self._slots.check_write_enabler(index, write_enabler)
 
     @property
@@ -231,17 +246,14 @@ class StorageEngine:
         """Where nameless temporary files may be made."""
         return self._parts.directory.incoming
 
-    async def store(
-        self,
-        index: StorageIndex,
-        shares: Mapping[int, bytes],
-        upload_secret: bytes,
-        lease: LeaseSecrets,
-        *,
-        only_if_none: bool,
-    ) -> Allocation:
+    def waiting_share(self, index: StorageIndex, number: int) -> bytes | None:
+        """Return an immutable share that is complete, but not in a file of its own yet."""
+        share = self._parts.waiting.of(index).get(number)
+        return None if share is None else share.data
+
+    async def store(self, requests: Sequence[StoreRequest]) -> list[Outcome]:
         """Store small shares whole; see ``SmallShares.store``."""
-        return await self._small.store(index, shares, upload_secret, lease, only_if_none=only_if_none)
+        return await self._small.store(requests)
 
     def canary(self, index: StorageIndex, upload_secret: bytes) -> AsyncGenerator[bytes, None]:
         """Tie the uploads of ``index`` under this secret to the life of a stream; see ``Canaries.stream``."""
@@ -255,13 +267,15 @@ class StorageEngine:
             await self._parts.redo.settle()
 
     async def settle(self) -> None:
-        """Bring the names of all files to stable storage, so that no redo record is left."""
+        """Bring all files and their names to stable storage, so that no log and no redo record is left."""
+        await self._parts.waiting.settle()
         await self._parts.redo.settle()
 
     async def close(self) -> None:
         """Give up all uploads, settle, and let go of the directory."""
         await self._parts.steadfast.close()
         await self._ends.close()
+        await self._parts.waiting.close()
         await self._parts.redo.settle()
 
     # -- blocking parts
@@ -335,6 +349,8 @@ async def open_storage(
     with _the_only_user(places), _open_catalog(places, disk) as catalog:
         workers = Workers(settings.workers)
         writer = CatalogWriter(catalog, disk)
+        admission = Admission(settings, catalog.totals()[1], free_space_of(places.shares))
+        waiting = WaitingShares(places, disk, writer, workers, admission)
         try:
             engine = StorageEngine(
                 StorageParts(
@@ -347,7 +363,9 @@ async def open_storage(
                     writer=writer,
                     redo=Redo(catalog, writer, disk, places, workers),
                     workers=workers,
-                    admission=Admission(settings, catalog.totals()[1], free_space_of(places.shares)),
+                    admission=admission,
+                    waiting=waiting,
+                    locks=IndexLocks(waiting.placed),
                 )
             )
             housekeeping = asyncio.create_task(_keep_house(engine))
@@ -398,6 +416,9 @@ def _open_catalog(places: StorageDirectory, disk: Disk) -> Iterator[Catalog]:
             adopted = adopt_shares(catalog, places)
             if adopted:
                 log.info("took over %d shares that were there", adopted)
+        logged = recover_logs(catalog, disk, places)
+        if logged:
+            log.info("looked again at %d small shares that a crash may have undone", logged)
         yield catalog
     finally:
         catalog.close()

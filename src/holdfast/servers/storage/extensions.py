@@ -1,5 +1,5 @@
-"""What Holdfast's storage server offers beyond the protocol of the grid: a description of
-itself that may grow, canaries, small shares stored whole, and slots read in one request.
+"""What Holdfast's storage server offers beyond the protocol of the grid: a description of itself that may
+grow, canaries, small shares stored whole, of one file or of many, and slots read in one request.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -14,15 +14,22 @@ import cbor2
 
 from holdfast import __version__
 from holdfast.crypto import base32
-from holdfast.interfaces.storage import LeaseSecrets, ReadTestWriteResult
+from holdfast.interfaces.storage import Allocation, LeaseSecrets, ReadTestWriteResult, StoreRequest
 from holdfast.interfaces.storage_errors import BadRequestError
 from holdfast.interfaces.types import MAX_BUCKETS, MAX_HASH_LIST, MAX_UEB, StorageIndex
 from holdfast.protocol import storage_calls as calls
 from holdfast.protocol import storage_extensions as extensions
 from holdfast.protocol import storage_messages as messages
+from holdfast.protocol.store_messages import (
+    STORE_ALL_BODY_MAX,
+    decode_store_requests,
+    encode_store_answer,
+)
 from holdfast.servers.storage.engine import StorageEngine
 from holdfast.servers.storage.large_messages import to_send
 from holdfast.wire.http import Request, Response
+
+DATA_HEADERS = (("Content-Type", "application/octet-stream"),)
 
 _STORE_PATH = re.compile(r"/storage-ext/v1/immutable/([a-z2-7]{26})", re.ASCII)
 _SLOT_PATH = re.compile(r"/storage-ext/v1/mutable/([a-z2-7]{26})", re.ASCII)
@@ -31,6 +38,8 @@ _CANARY_PATH = re.compile(r"/storage-ext/v1/canary/([a-z2-7]{26})", re.ASCII)
 
 async def extension_response(engine: StorageEngine, request: Request) -> Response:
     """Answer an authorized request whose path is none of version 1 of the protocol."""
+    if request.path == extensions.STORE_ALL_PATH:
+        return await _store_all(engine, request)
     store = _STORE_PATH.fullmatch(request.path)
     if store is not None:
         return await _store(engine, request, store[1])
@@ -71,8 +80,20 @@ async def _store(engine: StorageEngine, request: Request, index_text: str) -> Re
     shares = {number: body[i * size : (i + 1) * size] for i, number in enumerate(numbers)}
     lease = LeaseSecrets(secrets[calls.LEASE_RENEW], secrets[calls.LEASE_CANCEL])
     only_if_none = request.header(extensions.ONLY_IF_NONE_HEADER.lower()) is not None
-    allocation = await engine.store(index, shares, secrets[calls.UPLOAD], lease, only_if_none=only_if_none)
-    return Response(200, (("Content-Type", "application/cbor"),), messages.encode_allocate_answer(allocation))
+    (outcome,) = await engine.store([StoreRequest(index, shares, lease, only_if_none)])
+    if not isinstance(outcome, Allocation):
+        raise outcome
+    return Response(200, (("Content-Type", "application/cbor"),), messages.encode_allocate_answer(outcome))
+
+
+async def _store_all(engine: StorageEngine, request: Request) -> Response:
+    """Take in small shares of several files."""
+    if request.method != "POST":
+        return Response(405, (("Allow", "POST"),))
+    if request.all_headers("x-tahoe-authorization"):
+        raise BadRequestError("the secrets of these shares are in the body")
+    requests = decode_store_requests(await request.body.read(STORE_ALL_BODY_MAX))
+    return Response(200, DATA_HEADERS, encode_store_answer(await engine.store(requests)))
 
 
 async def _read_slot(engine: StorageEngine, request: Request, index_text: str) -> Response:
@@ -97,7 +118,12 @@ def describe(engine: StorageEngine) -> bytes:
                 "uri-extension": MAX_UEB,
                 "read-test-write-body": engine.settings.read_test_write_body_max,
             },
-            "features": {extensions.CANARY: True, extensions.STORE: True, extensions.READ_SLOT: True},
+            "features": {
+                extensions.CANARY: True,
+                extensions.STORE: True,
+                extensions.STORE_ALL: True,
+                extensions.READ_SLOT: True,
+            },
             "versions": {"holdfast": __version__},
         }
     )

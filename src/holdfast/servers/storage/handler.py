@@ -128,6 +128,10 @@ class _Handler:
 
     async def _read(self, request: Request, match: calls.Match, kind: Kind) -> Response:
         wanted = requested_range(request.all_headers("range"))
+        if kind is Kind.IMMUTABLE:
+            waiting = self._engine.waiting_share(*_share(match))
+            if waiting is not None:
+                return _part_of(waiting, wanted)
         share = await self._engine.open_share(*_share(match), kind)
         if wanted is None:
             return Response(
@@ -217,6 +221,16 @@ def _digest(value: str) -> bytes:
 
 def _cbor(message: bytes, status: int = 200) -> Response:
     return Response(status, CBOR_HEADERS, message)
+
+
+def _part_of(share: bytes, wanted: tuple[int, int] | None) -> Response:
+    if wanted is None:
+        return Response(200, DATA_HEADERS, share)
+    begin, end = wanted[0], min(wanted[1], len(share))
+    if begin >= end:
+        return Response(204)
+    headers = (*DATA_HEADERS, ("Content-Range", f"bytes {begin}-{end - 1}/{len(share)}"))
+    return Response(206, headers, share[begin:end])
 
 
 def _lease(secrets: Secrets) -> LeaseSecrets:

@@ -16,6 +16,7 @@ from holdfast.servers.storage.redo import Redo
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.servers.storage.steadfast import Steadfast
 from holdfast.servers.storage.uploads import Uploads
+from holdfast.servers.storage.waiting_shares import WaitingShares
 from holdfast.servers.storage.workers import Workers
 
 
@@ -33,7 +34,8 @@ class StorageParts:
     redo: Redo
     workers: Workers
     admission: Admission
-    locks: IndexLocks = field(default_factory=IndexLocks)
+    waiting: WaitingShares
+    locks: IndexLocks
     uploads: Uploads = field(default_factory=Uploads)
     steadfast: Steadfast = field(default_factory=Steadfast)
     _names: Iterator[int] = field(default_factory=itertools.count)

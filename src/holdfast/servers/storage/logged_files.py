@@ -1,0 +1,114 @@
+"""From the log of small shares to files in their places, in peace and after a crash.
+
+The files are not synchronised one by one: until the file system has brought them to stable storage, the log
+has them, and a restart makes them good.
+
+Source: docs/spec/storage-disk.md, section 8.1.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.formats.containers import new_immutable_header
+from holdfast.interfaces.types import StorageIndex
+from holdfast.servers.storage.catalog import ADD_TO_TOTALS, STATEMENTS, Catalog, Changes, Kind, Step
+from holdfast.servers.storage.directory import StorageDirectory
+from holdfast.servers.storage.disk import Disk
+from holdfast.servers.storage.redo import synchronise_places
+from holdfast.servers.storage.share_log import LoggedShare, ShareLog, log_paths
+
+log = logging.getLogger(__name__)
+
+Place = tuple[StorageIndex, int]
+
+
+def put_into_place(
+    disk: Disk, directory: StorageDirectory, shares: Sequence[LoggedShare]
+) -> tuple[list[LoggedShare], OSError | None]:
+    """Make the files of shares, not synchronised. Blocks.
+
+    A file that has appeared there meanwhile stays, as it would if the share came now.
+
+    Returns:
+        The shares that are in their places, and why the others are not.
+    """
+    placed: list[LoggedShare] = []
+    for share in shares:
+        try:
+            disk.make_directory(directory.index_directory(share.index))
+            _create(disk, directory.share(share.index, share.number), _content(share))
+        except OSError as error:
+            return placed, error
+        placed.append(share)
+    return placed, None
+
+
+def recover_logs(catalog: Catalog, disk: Disk, directory: StorageDirectory) -> int:
+    """Make good what a crash may have undone of the shares in the logs, and remove the logs. Blocks.
+
+    Returns:
+        The number of shares looked at. Repeating it after a crash inside it does no harm.
+    """
+    logs = [ShareLog(path, disk) for path in log_paths(directory)]
+    shares = [share for each in logs for share in each.read()]
+    for share in shares:
+        _restore(disk, directory, share)
+    synchronise_places(disk, directory, [(share.index, share.number) for share in shares])
+    _enter(catalog, shares)
+    for each in logs:
+        if Path(each.path).exists():
+            each.remove()
+            disk.sync_directory(directory.private)
+    return len(shares)
+
+
+def _create(disk: Disk, path: str, content: bytes) -> None:
+    try:
+        disk.create_with(path, content)
+    except FileExistsError:
+        if Path(path).read_bytes() != content:
+            log.warning("%s appeared while a share of this number was being stored; it stays", path)
+
+
+def _restore(disk: Disk, directory: StorageDirectory, share: LoggedShare) -> None:
+    place, content = directory.share(share.index, share.number), _content(share)
+    try:
+        if Path(place).read_bytes() == content:
+            return
+    except FileNotFoundError:
+        pass
+    waiting = directory.waiting("recovered")
+    disk.remove(waiting)
+    disk.create_with(waiting, content)
+    disk.make_directory(directory.index_directory(share.index))
+    disk.replace(waiting, place)
+
+
+def _enter(catalog: Catalog, shares: Sequence[LoggedShare]) -> None:
+    """Put into the catalog what is not there yet."""
+    changes = Changes()
+    entered: dict[Place, int] = {}
+    for share in shares:
+        size, place = len(share.data), (share.index, share.number)
+        row = catalog.shares_of(share.index).get(share.number)
+        known = entered.get(place, None if row is None else row.size)
+        if known != size:
+            changes.put_share(share.index, share.number, Kind.IMMUTABLE, size, replaces=known)
+        changes.put_lease(share.index, share.number, share.lease)
+        entered[place] = size
+    if not changes.steps:
+        return
+    with catalog.engine.begin() as connection:
+        for step in (Step.PUT_SHARE, Step.PUT_LEASE):
+            rows = [values for which, values in changes.steps if which is step]
+            if rows:
+                connection.execute(STATEMENTS[step], rows)
+        totals = {"more_shares": changes.more_shares, "more_bytes": changes.more_bytes}
+        connection.execute(ADD_TO_TOTALS, totals)
+
+
+def _content(share: LoggedShare) -> bytes:
+    return new_immutable_header(len(share.data)) + share.data
