@@ -1,4 +1,5 @@
-"""Aliases, directories and copies as their users run them: processes, streams, exit statuses."""
+"""Aliases, directories and copies as their users run them: commands, streams, exit statuses; directories at
+a virtual drive server, but where a test says otherwise."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid
-from holdfast.testing.command_line import Outcome, run_holdfast, start_holdfast
+from holdfast.testing.command_line import Outcome, run_here, run_holdfast, start_holdfast
 
 DATA = random.Random(2).randbytes(30_000)
 MORE = random.Random(3).randbytes(40_000)
@@ -39,7 +40,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
 @pytest.fixture
 def fails(grid: LocalGrid) -> Run:
     def run(*arguments: str | os.PathLike[str], **options: object) -> Outcome:
-        return run_holdfast(*arguments, **{"node": grid.directory, **options})  # type: ignore[arg-type]
+        return run_here(*arguments, **{"node": grid.directory, **options})  # type: ignore[arg-type]
 
     return run
 
@@ -57,10 +58,19 @@ def does(fails: Run) -> Run:
 
 
 @pytest.fixture
-def here(request: pytest.FixtureRequest, does: Run) -> str:
+def kind() -> str:
+    """Return where the directories of a test are; some tests are parametrised by it."""
+    return "vdrive"
+
+
+both_kinds = pytest.mark.parametrize("kind", ["vdrive", "grid"])
+
+
+@pytest.fixture
+def here(request: pytest.FixtureRequest, does: Run, kind: str) -> str:
     """Return an alias of the test's own."""
     name = "t" + str(abs(hash(request.node.name)))[:12]
-    does("create-alias", name)
+    does("create-alias", "--kind", kind, name)
     return f"{name}:"
 
 
@@ -96,8 +106,8 @@ def test_an_alias_is_made_listed_and_shared_with_others(grid: LocalGrid, does: R
     path = grid.client_directory / "private" / "aliases"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     listed = json.loads(does("list-aliases", "--json").stdout)["work"]
-    assert listed["readwrite"].startswith("URI:DIR2:")
-    assert listed["readonly"].startswith("URI:DIR2-RO:")
+    assert listed["readwrite"].startswith("URI:DIR:")
+    assert listed["readonly"].startswith("URI:DIR-RO:")
     assert f"work: {listed['readonly']}" in does("list-aliases", "--readonly-uri").text
     refused(fails("create-alias", "work"), 12, "an alias work already")
     refused(fails("create-alias", "a:b"), 5, "colons")
@@ -113,18 +123,23 @@ def test_an_alias_is_made_listed_and_shared_with_others(grid: LocalGrid, does: R
     refused(fails("ls"), 7, "alias tahoe")
 
 
-def test_directories_are_made_with_those_above_and_once(here: str, does: Run, fails: Run) -> None:
+@both_kinds
+def test_directories_are_made_with_those_above_and_once(here: str, kind: str, does: Run, fails: Run) -> None:
     cap = does("mkdir", f"{here}a/b/c").text
-    assert cap.startswith("URI:DIR2:")
+    assert cap.startswith("URI:DIR2:" if kind == "grid" else "URI:DIR:")
     assert does("mkdir", f"{here}a/b/c").text == cap
     assert does("ls", f"{here}a").stdout == b"b\n"
+    assert does("mkdir").text.startswith("URI:DIR:")
+    assert does("mkdir", "--kind", "grid").text.startswith("URI:DIR2:")
     assert does("mkdir", "--format", "mdmf").text.startswith("URI:DIR2-MDMF:")
+    refused(fails("mkdir", "--format", "mdmf", "--kind", "vdrive"), 2, "need --kind grid")
     does("put", "-", f"{here}a/f", stdin=b"1")
     refused(fails("mkdir", f"{here}a/f"), 12, "'f' is not a directory")
     refused(fails("mkdir", f"{here}a/f/x"), 12, "'f' is not a directory")
     assert does("ls", cap).stdout == b""
 
 
+@both_kinds
 def test_a_listing_shows_kinds_sizes_and_capabilities(here: str, does: Run, fails: Run) -> None:
     fixed = does("put", "-", f"{here}fixed", stdin=DATA).text
     changing = does("put", "-m", "-", f"{here}changing", stdin=DATA).text
@@ -220,6 +235,7 @@ def test_a_mutable_file_of_a_given_key_has_a_capability_known_beforehand(
 # -- entries
 
 
+@both_kinds
 def test_entries_are_linked_moved_and_removed(here: str, does: Run, fails: Run) -> None:
     cap = does("put", "-", f"{here}f", stdin=DATA).text
     does("mkdir", f"{here}d/e")
@@ -249,7 +265,7 @@ def test_everything_below_a_directory_is_shown_and_counted(here: str, does: Run,
     lines = does("manifest", here).stdout.decode().splitlines()
     assert [line.partition(" ")[2] for line in lines] == ["", "d", "d/fixed", "d/small"]
     assert lines[2].startswith(fixed)
-    assert len(does("manifest", "-s", here).text.split()) == 3
+    assert len(does("manifest", "-s", here).text.split()) == 1
     units = [json.loads(line) for line in does("manifest", "--raw", here).stdout.splitlines()]
     assert [unit["type"] for unit in units] == ["directory", "directory", "file", "file", "stats"]
     counts = json.loads(does("stats", "--raw", here).stdout)
@@ -262,6 +278,7 @@ def test_everything_below_a_directory_is_shown_and_counted(here: str, does: Run,
 # -- copies
 
 
+@both_kinds
 def test_a_tree_goes_to_the_grid_and_comes_back(here: str, does: Run, tmp_path: Path) -> None:
     write(tmp_path, dir__f=DATA, dir__same=DATA, dir__e__g=b"1", dir__e__m=MORE, g=b"g")
     (tmp_path / "dir" / "empty").mkdir()

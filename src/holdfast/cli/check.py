@@ -9,6 +9,7 @@ from typing import NamedTuple
 import click
 
 from holdfast.caps import MutableReadCap, MutableVerifyCap, MutableWriteCap
+from holdfast.caps.parsing import VdriveCap
 from holdfast.cli import event_loop
 from holdfast.cli.check_report import (
     deed,
@@ -19,7 +20,14 @@ from holdfast.cli.check_report import (
     status_of,
     verdict,
 )
-from holdfast.cli.check_targets import MutableTarget, Target, Wishes, check_wishes, target_of
+from holdfast.cli.check_targets import (
+    ImmutableTarget,
+    MutableTarget,
+    Target,
+    Wishes,
+    check_wishes,
+    target_of,
+)
 from holdfast.cli.drive_places import DrivePlaces, open_drive
 from holdfast.cli.messages import print_json, printable
 from holdfast.cli.options import given_capability, json_option, needed_node, node_option, quiet_option
@@ -27,6 +35,7 @@ from holdfast.cli.path_arguments import GridPath, parse_grid_path
 from holdfast.cli.problems import note_problems
 from holdfast.cli.progress_bars import progress_bars
 from holdfast.cli.share_picture import PictureRow, share_picture
+from holdfast.cli.vdrive_checking import VdriveChecked, check_vdrive
 from holdfast.errors import BadCapabilityError
 from holdfast.grid.client import Grid
 from holdfast.grid.mutable.repairing import MutableRepairResult
@@ -68,8 +77,9 @@ def check(
     input), or at ALIAS:PATH.
 
     A capability that only verifies will do. --repair and --add-lease are for what can change; --repair takes
-    the capability to write. Exit status 0: healthy; 3: shares are missing or wrong, but the file can be read;
-    4: too few good shares answer.
+    the capability to write. Of a directory at a virtual drive server, its version is proven, with --verify
+    each entry; --repair gives the server back what it has lost and this client knows. Exit status 0: healthy;
+    3: shares are missing or wrong, but the file can be read; 4: too few good shares answer.
     """
     if force and not repair:
         raise click.UsageError("--force is for --repair")
@@ -77,6 +87,9 @@ def check(
     checked = event_loop.run(
         _check(parse_grid_path(given_capability(place)), wishes, needed_node(node), quiet)
     )
+    if isinstance(checked, VdriveChecked):
+        print_json(checked.to_json()) if as_json else click.echo("\n".join(checked.lines()))
+        return checked.status
     if as_json:
         value = result_as_json(checked.result)
         print_json({**value, "repair": repair_as_json(checked.repair)} if repair else value)
@@ -88,7 +101,7 @@ def check(
     return status_of(checked.result)
 
 
-async def _check(place: GridPath, wishes: Wishes, node: Path, quiet: bool) -> Checked:
+async def _check(place: GridPath, wishes: Wishes, node: Path, quiet: bool) -> Checked | VdriveChecked:
     target = None
     if place.cap is not None and not place.names:
         target = target_of(place.cap)
@@ -97,6 +110,8 @@ async def _check(place: GridPath, wishes: Wishes, node: Path, quiet: bool) -> Ch
         if target is None:
             target = await _target_at(opened.places, place)
             check_wishes(target, wishes)
+        if isinstance(target, VdriveCap):
+            return await check_vdrive(opened.client, target, wishes)
         with progress_bars(show=not quiet) as progress:
             result, repair = await _carry_out(opened.grid, target, wishes, progress)
         return Checked(result, repair, opened.grid.servers)
@@ -111,7 +126,7 @@ async def _target_at(places: DrivePlaces, place: GridPath) -> Target:
 
 
 async def _carry_out(
-    grid: Grid, target: Target, wishes: Wishes, progress: ProgressCallback
+    grid: Grid, target: ImmutableTarget | MutableTarget, wishes: Wishes, progress: ProgressCallback
 ) -> tuple[CheckResult, MutableRepairResult | None]:
     if isinstance(target, MutableWriteCap | MutableReadCap | MutableVerifyCap):
         return await _carry_out_on_mutable(grid, target, wishes, progress)

@@ -1,6 +1,6 @@
 """What ``check`` is asked to look at: from any capability to the file behind it, and which wishes fit it.
 
-A directory is checked as the file it is stored in. Nothing is asked of the grid here.
+A directory of the grid is checked as the file it is stored in. Nothing is asked of the grid here.
 
 Source: docs/spec/cli.md, section 7.1; docs/spec/mutable.md, sections 15 and 16.
 """
@@ -28,8 +28,8 @@ from holdfast.errors import BadCapabilityError, NotCapableError, WrongCapability
 
 ImmutableTarget = LiteralCap | ImmutableReadCap | ImmutableVerifyCap
 MutableTarget = MutableWriteCap | MutableReadCap | MutableVerifyCap
-Target = ImmutableTarget | MutableTarget
-"""The capability of a file that can be checked."""
+Target = ImmutableTarget | MutableTarget | VdriveCap
+"""The capability of what can be checked: a file, or a directory that is in none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,6 @@ def target_of(text: str) -> Target:
 
     Raises:
         BadCapabilityError: it is cut, misspelt, unknown or impossible.
-        WrongCapabilityTypeError: it leads to nothing that has shares.
     """
     cap = parse_cap(text.strip())
     if isinstance(cap, UnknownCap):
@@ -63,10 +62,6 @@ def target_of(text: str) -> Target:
         raise BadCapabilityError(FAULTS[cap.fault])
     if not isinstance(cap, LiteralCap) and not cap.usable:
         raise BadCapabilityError("the capability names impossible sizes or share counts")
-    if isinstance(cap, VdriveCap):
-        raise WrongCapabilityTypeError(
-            "a directory at a virtual drive server has no shares to check; whoever reads it proves all of it"
-        )
     return cap.file_cap if isinstance(cap, DirectoryCap | DirectoryVerifyCap) else cap
 
 
@@ -87,6 +82,12 @@ def check_wishes(target: Target, wishes: Wishes) -> None:
             raise WrongCapabilityTypeError(
                 "--add-lease is for files and directories that can change, and this one never does; storing"
                 " the same file again renews its leases"
+            )
+    elif isinstance(target, VdriveCap):
+        if wishes.force:
+            raise WrongCapabilityTypeError(
+                "--force is for files and directories of the grid; at a virtual drive server, what is lost is"
+                " given up by: holdfast vdrive heal --disown"
             )
     elif wishes.repair and isinstance(target, MutableReadCap | MutableVerifyCap):
         raise NotCapableError("--repair takes a capability that allows writing, and this one does not")

@@ -10,16 +10,17 @@ from pathlib import Path
 import click
 
 from holdfast.cli import event_loop
-from holdfast.cli.drive_places import OpenDrive, open_drive
+from holdfast.cli.drive_places import open_drive
 from holdfast.cli.listing import Columns, Line, listing_text
+from holdfast.cli.listing_blocks import blocks_of, json_of
 from holdfast.cli.messages import note
-from holdfast.cli.node_json import directory_as_json, node_as_json
+from holdfast.cli.node_json import node_as_json
 from holdfast.cli.options import given_capability, json_option, node_option
 from holdfast.cli.path_arguments import GridPath, parse_grid_path
 from holdfast.cli.quoting import shown_name
 from holdfast.drive.file_nodes import MutableFileNode
 from holdfast.errors import UnavailableError
-from holdfast.interfaces.drive import Node, UnreadableEntry
+from holdfast.interfaces.drive import DirectoryNode, Node, UnreadableEntry
 
 
 @click.command()
@@ -48,33 +49,37 @@ def ls(
 
 async def _ls(place: GridPath, columns: Columns, node: Path | None, as_json: bool) -> None:
     async with open_drive(node) as opened:
-        if as_json:
-            click.echo(json.dumps(await _described(opened, place), indent=1))
-            return
-        lines = await _lines(opened, place)
-    if sys.stdout.isatty():
-        lines = [line._replace(name=shown_name(line.name)) for line in lines]
-    text = listing_text(lines, columns, time.time())
-    if text:
-        click.echo(text)
-    odd = sum(line.node.kind in ("unknown", "unreadable") for line in lines)
+        found, metadata = await opened.places.listed(place)
+        if as_json and found.kind == "directory":
+            async for piece in json_of(found):
+                sys.stdout.write(piece)
+        elif as_json:
+            click.echo(json.dumps(node_as_json(found, size=await _size(found), metadata=metadata), indent=1))
+        elif found.kind == "directory":
+            await _show(found, columns)
+        else:
+            name = place.names[-1] if place.names else ""
+            _print([Line(name, found, metadata or {}, await _size(found))], columns)
+
+
+async def _show(directory: DirectoryNode, columns: Columns) -> None:
+    odd = blocks = 0
+    async for block in blocks_of(directory):
+        blocks += 1
+        odd += _print([Line(child.name, child.node, child.metadata) for child in block], columns)
+    if blocks > 1:
+        note("there are too many entries to be shown in order")
     if odd:
         note(f"{odd} of these are of a kind that this version does not know, or cannot be read")
 
 
-async def _described(opened: OpenDrive, place: GridPath) -> list[object]:
-    found, metadata = await opened.places.listed(place)
-    if found.kind == "directory":
-        return await directory_as_json(found, found.iter_children())
-    return node_as_json(found, size=await _size(found), metadata=metadata)
-
-
-async def _lines(opened: OpenDrive, place: GridPath) -> list[Line]:
-    found, metadata = await opened.places.listed(place)
-    if found.kind == "directory":
-        return [Line(child.name, child.node, child.metadata) async for child in found.iter_children()]
-    name = place.names[-1] if place.names else ""
-    return [Line(name, found, metadata or {}, await _size(found))]
+def _print(lines: list[Line], columns: Columns) -> int:
+    """Print lines; return how many are of something that nobody knows or can read."""
+    shown = [line._replace(name=shown_name(line.name)) for line in lines] if sys.stdout.isatty() else lines
+    text = listing_text(shown, columns, time.time())
+    if text:
+        click.echo(text)
+    return sum(line.node.kind in ("unknown", "unreadable") for line in lines)
 
 
 async def _size(node: Node | UnreadableEntry) -> int | None:

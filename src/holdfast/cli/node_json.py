@@ -5,8 +5,6 @@ Source: docs/spec/web-api.md, section 6.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from holdfast.caps import MutableReadCap, MutableWriteCap
 from holdfast.caps.slots import ListableCap, NodeCap
 from holdfast.drive.known_node import KnownNode
@@ -20,16 +18,6 @@ _IMMUTABLE_MARK = "imm."
 def child_as_json(child: ListedChild) -> list[object]:
     """Return a child of a directory, with the metadata of its link."""
     return node_as_json(child.node, metadata=child.metadata)
-
-
-async def directory_as_json(
-    directory: Node, children: AsyncIterator[ListedChild], metadata: Metadata | None = None
-) -> list[object]:
-    """Return a directory with its children."""
-    kind, described = node_as_json(directory, metadata=metadata)
-    assert isinstance(described, dict)
-    described["children"] = {child.name: child_as_json(child) async for child in children}
-    return [kind, described]
 
 
 def node_as_json(

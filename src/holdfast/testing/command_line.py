@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 COMMAND = (sys.executable, "-P", "-m", "holdfast.cli.main")
 
@@ -43,6 +46,43 @@ def run_holdfast(
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr.decode())
+
+
+def run_here(
+    *arguments: str | os.PathLike[str], stdin: bytes = b"", node: str | os.PathLike[str] | None = None
+) -> Outcome:
+    """Do the same within this process: a second faster, and alike but for what is of the process itself.
+
+    To be called from the main thread, where no event loop runs.
+    """
+    from holdfast.cli.interrupts import SIGNALS
+    from holdfast.cli.main import main
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    streams = sys.stdin, sys.stdout, sys.stderr
+    own = dict(os.environ)
+    with TemporaryFile() as given, TemporaryFile() as printed, TemporaryFile() as said:
+        given.write(stdin)
+        given.seek(0)
+        mine = [io.TextIOWrapper(file, "utf-8", write_through=True) for file in (given, printed, said)]
+        sys.stdin, sys.stdout, sys.stderr = mine
+        try:
+            os.environ.clear()
+            os.environ.update(environment(node))
+            main([os.fspath(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        finally:
+            for stream in mine:
+                stream.detach()  # what it wraps would be closed with it
+            sys.stdin, sys.stdout, sys.stderr = streams
+            os.environ.clear()
+            os.environ.update(own)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        printed.seek(0)
+        said.seek(0)
+        return Outcome(code, printed.read(), said.read().decode())
 
 
 def start_holdfast(
