@@ -144,6 +144,62 @@ async def test_a_plan_is_asked_again_when_others_were_faster(
     assert (await contents_of(directory))["a"] == literal("theirs").ro
 
 
+async def test_no_error_rests_on_what_was_so_before_the_change_began(
+    client: VdriveClient, directory: VdriveDirectory, other: tuple[VdriveClient, VdriveDirectory]
+) -> None:
+    await put(client, directory, "a", text="old")
+    await delete(*other, "a")
+    await put(client, directory, "a", text="new")
+    assert (await contents_of(directory))["a"] == literal("new").ro
+
+
+async def test_nothing_is_left_undone_because_of_what_was_so_before_the_change_began(
+    client: VdriveClient, directory: VdriveDirectory, other: tuple[VdriveClient, VdriveDirectory]
+) -> None:
+    await put(client, directory, "a", text="old")
+    await delete(*other, "a")
+
+    def plan(views: Sequence[EntriesView]) -> list[list[EntryChange]]:
+        return [[] if views[0].get("a") else [PutEntry("a", literal("new"), {})]]
+
+    assert (await client.change([(directory, ["a"])], plan)).changed
+
+
+async def test_no_error_rests_on_looks_at_two_directories_at_two_moments(
+    client: VdriveClient, directory: VdriveDirectory, server: MemoryVdriveServer, cap: VdriveWriteCap
+) -> None:
+    """A child that moves from one to the other between the two looks is seen in both."""
+    target_cap = await client.create(server.place)
+    rival = client_of(server)
+
+    def move(views: Sequence[EntriesView]) -> list[list[EntryChange]]:
+        if views[0].get("a") is not None and views[1].get("a") is not None:
+            raise AssertionError("that was never so")
+        entry = views[0].get("a")
+        return [[], []] if entry is None else [[DeleteEntry("a")], [PutEntry("a", entry.child, {})]]
+
+    parts = [(rival.directory(cap), ["a"]), (rival.directory(target_cap), ["a"])]
+    await put(rival, parts[0][0], "a")
+    true_child = server.child
+    moved = asyncio.Event()
+
+    async def child(index: bytes, slot: bytes) -> Any:
+        if index == cap.index and not moved.is_set():
+            answer = await true_child(index, slot)
+            server.child = true_child  # type: ignore[method-assign]
+            await rival.change(parts, move)
+            moved.set()
+            return answer
+        await moved.wait()
+        return await true_child(index, slot)
+
+    server.child = child  # type: ignore[method-assign]
+    newcomer = client_of(server)
+    both = [(newcomer.directory(cap), ["a"]), (newcomer.directory(target_cap), ["a"])]
+    assert not (await newcomer.change(both, move)).changed
+    assert moved.is_set()
+
+
 async def test_a_plan_keeps_to_the_names_it_was_to_look_at(
     client: VdriveClient, directory: VdriveDirectory
 ) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 import structlog
@@ -35,6 +34,7 @@ from holdfast.protocol.vdrive_commit_messages import encode_commit_request
 log = structlog.get_logger(__name__)
 
 CONFLICTS_BEFORE_TURNS = 3
+PAUSE_DOUBLINGS = 5
 
 _Wanted: TypeAlias = Sequence[tuple[bytes, Sequence[EntryChange]]]  # of each directory, by index
 
@@ -70,11 +70,11 @@ class Batch:
             wanted, others = self._planned()
             if wanted:
                 if not await self._commit(wanted, await self._signed(wanted)):
-                    await self._pause()
+                    await self._let_others_go_first(may_ask=True)
             elif not others:
                 return
             elif not await self._targets.look_again(others):
-                await self._pause()
+                await self._let_others_go_first(may_ask=False)
 
     # -- planning
 
@@ -146,9 +146,8 @@ class Batch:
         number = await journal.begin(self._sid, request, commit.journal_heads())
         for change in changes:
             change.in_the_open = True
-        shown = replace(commit.parcel.authority, turns=self._turns.held)
         try:
-            outcome = await deliver(self._server, replace(commit.parcel, authority=shown), self._patience())
+            outcome = await deliver(self._server, commit.parcel, self._patience(), self._turns)
         except VdriveRefusalError:
             await self._refused(number, changes)
             raise
@@ -194,16 +193,20 @@ class Batch:
             if change.wanted:
                 change.done.set_result(ChangeResult(tuple(heads), changed=True))
 
-    async def _pause(self) -> None:
-        """Let others go first; from the third time on, ask to be the only one for a moment."""
+    async def _let_others_go_first(self, *, may_ask: bool) -> None:
+        """Pause; or, from the third time on, ask to be the only one for a moment.
+
+        Args:
+            may_ask: False for whoever will commit nothing, since only a commit ends a turn early.
+        """
         self._conflicts += 1
         self._note(HeadConflictError("others wrote to the directory all the time"))
-        if self._conflicts < CONFLICTS_BEFORE_TURNS:
-            limit_s = self._core.settings.pause_s * 2 ** (self._conflicts - 1)
-            await asyncio.sleep(random.uniform(0, limit_s))  # noqa: S311  (to come apart, not to be secret)
+        if may_ask and self._conflicts >= CONFLICTS_BEFORE_TURNS:
+            log.debug("turns are asked for", directories=[log_name(i) for i in self._targets.by_index])
+            await self._turns.take(self._patience())
             return
-        log.debug("turns are asked for", directories=[log_name(index) for index in self._targets.by_index])
-        await self._turns.take(self._patience())
+        limit_s = self._core.settings.pause_s * 2 ** min(self._conflicts - 1, PAUSE_DOUBLINGS)
+        await asyncio.sleep(random.uniform(0, limit_s))  # noqa: S311  (to come apart, not to be secret)
 
     # -- those who wait
 

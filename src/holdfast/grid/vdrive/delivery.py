@@ -9,13 +9,14 @@ Source: docs/spec/vdrive.md, sections 6.6, 8.4, 8.9 and 9.1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import structlog
 
-from holdfast.crypto.vdrive_keys import WriteKeys, enabler_proof, write_enabler
+from holdfast.crypto.vdrive_keys import WriteKeys
 from holdfast.grid.vdrive.patience import TRANSIENT, Patience
+from holdfast.grid.vdrive.turns import Turns, enrol
 from holdfast.interfaces.vdrive import (
     Authority,
     CommitAnswer,
@@ -26,6 +27,7 @@ from holdfast.interfaces.vdrive import (
 from holdfast.interfaces.vdrive_errors import (
     BadWriteEnablerError,
     HeadConflictError,
+    TurnTakenError,
 )
 
 log = structlog.get_logger(__name__)
@@ -51,8 +53,13 @@ class Parcel:
     sid: bytes
 
 
-async def deliver(server: VirtualDriveServer, parcel: Parcel, patience: Patience) -> CommitAnswer | Conflict:
+async def deliver(
+    server: VirtualDriveServer, parcel: Parcel, patience: Patience, turns: Turns | None = None
+) -> CommitAnswer | Conflict:
     """Return what became of a commit.
+
+    Args:
+        turns: shown with the commit, and asked for when it meets somebody else's turn.
 
     Raises:
         UndecidedError: see there.
@@ -61,13 +68,19 @@ async def deliver(server: VirtualDriveServer, parcel: Parcel, patience: Patience
     enrolled = False
     while True:
         try:
-            return await server.commit(parcel.request, parcel.authority)
+            held = {} if turns is None else turns.held
+            return await server.commit(parcel.request, replace(parcel.authority, turns=held))
         except HeadConflictError as error:
             return Conflict(error.contexts)
         except BadWriteEnablerError:
             if enrolled or not await enrol_all(server, parcel, patience):
                 raise
             enrolled = True
+        except TurnTakenError as error:
+            if turns is None:
+                await patience.after(error)
+            else:
+                await turns.take_anew(patience)
         except TRANSIENT as error:
             log.debug("a commit is sent again", reason=str(error))
             await patience.after(error)
@@ -85,13 +98,3 @@ async def enrol_all(server: VirtualDriveServer, parcel: Parcel, patience: Patien
     for one in keys:
         await enrol(server, one, parcel.sid, patience)
     return bool(keys)
-
-
-async def enrol(server: VirtualDriveServer, keys: WriteKeys, sid: bytes, patience: Patience) -> None:
-    """Register the enabler of one directory."""
-    enabler = write_enabler(keys.write_key, sid)
-    while True:
-        try:
-            return await server.enrol(keys.read.index, enabler, enabler_proof(keys, sid))
-        except TRANSIENT as error:
-            await patience.after(error)

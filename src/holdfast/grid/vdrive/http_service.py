@@ -52,6 +52,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SILENCE_IF_OTHERS_S = 5.0  # where there is another place to ask
+TURN_WAIT_S = 10.0  # a server lets one wait in a line
 _NOTHING = object()
 
 
@@ -109,7 +110,13 @@ class HttpVirtualDriveServer:
 
     async def turn(self, index: bytes, enabler: bytes) -> Turn:
         shown = [headers.enabler_header(index, enabler)]
-        return await self._call(calls.TURN, commit_messages.decode_turn_answer, index=index, shown=shown)
+        return await self._call(
+            calls.TURN,
+            commit_messages.decode_turn_answer,
+            index=index,
+            shown=shown,
+            wait_s=TURN_WAIT_S,
+        )
 
     async def enrol(self, index: bytes, enabler: bytes, proof: bytes) -> None:
         await self._call(

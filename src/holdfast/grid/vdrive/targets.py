@@ -84,9 +84,7 @@ class Targets:
 
     def was_so(self, change: Change) -> bool:
         """Tell whether all that a change looks at was so at one moment since it began."""
-        moments = {
-            id(moment) if (moment := self.by_index[index].moment) else None for index in change.indices
-        }
+        moments = {self.by_index[index].moment for index in change.indices}
         return len(moments) <= 1 and None not in moments
 
     async def look(self) -> None:

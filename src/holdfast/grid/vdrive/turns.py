@@ -1,6 +1,7 @@
-"""The right to be the only one to commit for a moment, for those whom others are always ahead of.
+"""The right to be the only one to commit for a moment, for those whom others are always ahead of; and the
+right to write at all, at a service that a directory has moved to.
 
-Source: docs/spec/vdrive.md, section 8.8.
+Source: docs/spec/vdrive.md, sections 8.8 and 8.9.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from holdfast.crypto.vdrive_keys import WriteKeys, write_enabler
-from holdfast.grid.vdrive.delivery import enrol
+from holdfast.crypto.vdrive_keys import WriteKeys, enabler_proof, write_enabler
 from holdfast.grid.vdrive.patience import TRANSIENT, Patience
 from holdfast.interfaces.vdrive import VirtualDriveServer
 from holdfast.interfaces.vdrive_errors import BadWriteEnablerError
@@ -30,6 +30,16 @@ class Turns:
         """Turns by index, as far as they have not ended."""
         now = asyncio.get_running_loop().time()
         return {index: turn for index, (turn, end) in self._turns.items() if now < end}
+
+    async def take_anew(self, patience: Patience) -> None:
+        """Have a turn of every directory after a commit met somebody else's, whatever was thought to be held.
+
+        Raises:
+            UndecidedError: nobody wants it any more.
+        """
+        if self.held.keys() >= self._keys.keys():
+            self._turns.clear()
+        await self.take(patience)
 
     async def take(self, patience: Patience) -> None:
         """Have a turn of every directory. All ask in the same order, so that no two wait for each other.
@@ -52,3 +62,13 @@ class Turns:
                     await enrol(self._server, keys, self._sid, patience)
                 except TRANSIENT as error:
                     await patience.after(error)
+
+
+async def enrol(server: VirtualDriveServer, keys: WriteKeys, sid: bytes, patience: Patience) -> None:
+    """Register the enabler of one directory."""
+    enabler = write_enabler(keys.write_key, sid)
+    while True:
+        try:
+            return await server.enrol(keys.read.index, enabler, enabler_proof(keys, sid))
+        except TRANSIENT as error:
+            await patience.after(error)
