@@ -14,7 +14,15 @@ import pytest
 from holdfast.cli.copy_sources import FoundSource, GridFile, LeftOut, LocalFile, SourceFile, add_source
 from holdfast.cli.copy_to_disk import DiskTree, uninterrupted
 from holdfast.cli.copy_to_grid import GridTree, stored_copy
-from holdfast.cli.copy_work import AT_ONCE, LARGE, LARGE_AT_ONCE, CopyProgress, in_parallel
+from holdfast.cli.copy_work import (
+    AT_ONCE,
+    LARGE,
+    LARGE_AT_ONCE,
+    MEDIUM_AT_ONCE,
+    SMALL,
+    CopyProgress,
+    in_parallel,
+)
 from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.file_nodes import ImmutableFileNode, MutableFileNode
 from holdfast.drive.nodes import Drive
@@ -461,23 +469,22 @@ async def test_capabilities_can_be_written_in_place_of_contents(world: World, tm
 
 
 async def test_few_files_are_under_way_at_once_and_fewer_large_ones() -> None:
-    running = {True: 0, False: 0}
-    most = {True: 0, False: 0}
+    running = dict.fromkeys((1, SMALL + 1, LARGE), 0)
+    most = running.copy()
     progress = CopyProgress(no_drawing, 0)
 
     async def work(size: int) -> None:
         async def one(update: ProgressCallback) -> None:
-            large = size >= LARGE
-            running[large] += 1
-            most[large] = max(most[large], running[large])
+            running[size] += 1
+            most[size] = max(most[size], running[size])
             await asyncio.sleep(0.001)
-            running[large] -= 1
+            running[size] -= 1
 
         await progress.of_file(size, one)
 
-    await in_parallel([1] * 50, work)
-    await in_parallel([LARGE] * 10, work)
-    assert most == {False: AT_ONCE, True: LARGE_AT_ONCE}
+    for size in most:
+        await in_parallel([size] * 100, work)
+    assert most == {1: AT_ONCE, SMALL + 1: MEDIUM_AT_ONCE, LARGE: LARGE_AT_ONCE}
 
 
 async def test_progress_ends_with_all_bytes_whatever_was_said_on_the_way(tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ class GridTree:
             self._check_file(path, listings.get(path[:-1], {}).get(path[-1]))
         self._check_changeable()
 
+    @property
+    def keys_wanted(self) -> int:
+        """How many key pairs the directories need that are yet to be made."""
+        if isinstance(self._existing.get(ROOT, self._above), VdriveDirectoryNode):
+            return 0
+        return len({ROOT, *self._directories} - self._existing.keys())
+
     async def copy(self, draw: Draw) -> DirectoryNode:
         """Store the files, then the directories; return the outermost one, which leads to all of it."""
         progress = CopyProgress(draw, sum(file.size for file in self._files.values()))

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 8
+AT_ONCE = 48
+SMALL = 64 << 10  # bytes; files up to this size travel to each server many at a time
+MEDIUM_AT_ONCE = 8
 LARGE = 4 << 20  # bytes; a file of this size keeps all servers busy by itself
 LARGE_AT_ONCE = 2
 _MOVING = ("uploading", "downloading")  # the stages in which bytes are on their way
@@ -28,13 +30,14 @@ class CopyProgress:
         self._draw = draw
         self._total = total
         self._done = 0
+        self._medium = asyncio.Semaphore(MEDIUM_AT_ONCE)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def of_file(self, size: int, work: Callable[[ProgressCallback], Awaitable[T]]) -> T:
         """Do the work for a file of ``size`` bytes, and show how far it is."""
-        if size < LARGE:
+        if size <= SMALL:
             return await self._count(size, work)
-        async with self._large:
+        async with self._medium if size < LARGE else self._large:
             return await self._count(size, work)
 
     async def _count(self, size: int, work: Callable[[ProgressCallback], Awaitable[T]]) -> T:

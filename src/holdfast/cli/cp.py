@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 Argument = GridPath | LocalPath
 
+KEYS_AHEAD = 4  # of new directories, made while files are stored
+
 
 class CopyIncompleteError(InputError):
     """Some of what was to be copied could not be; the rest was."""
@@ -187,6 +189,7 @@ async def _copy_to_grid(
             above = directory_above
     copied = GridTree(opened.drive, str(target), root, tree, above=above)
     await copied.check()
+    opened.grid.expect_mutable_files(min(copied.keys_wanted, KEYS_AHEAD))
     directory = await copied.copy(draw)
     if root is None:
         link = await opened.places.new_link(target)

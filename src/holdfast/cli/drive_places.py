@@ -252,7 +252,7 @@ async def open_drive(node: Path | None) -> AsyncIterator[OpenDrive]:
     """
     aliases = aliases_of(node)
     assert node is not None, "aliases_of has looked"
-    async with open_client(node, on_problem=note) as client:
+    async with open_client(node, on_problem=note, brief=True) as client:
         yield OpenDrive(DrivePlaces(client, aliases), client)
 
 

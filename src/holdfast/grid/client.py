@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from holdfast.grid.brief_keys import BriefKeyPool
 from holdfast.grid.checker import Checker
 from holdfast.grid.downloader import Downloader
 from holdfast.grid.known_server import ServiceMaker
@@ -43,6 +44,7 @@ class Grid:
         self.uploader = Uploader(servers, settings.encoding, workers, memory)
         self.downloader = Downloader(servers, workers, memory)
         self.checker = Checker(servers, workers, memory)
+        self._keys = BriefKeyPool() if settings.brief else KeyPool()
         remembered = settings.versions_path
         rollback = MemoryRollbackStore() if remembered is None else FileRollbackStore(remembered)
         self._mutable_parts = MutableParts(
@@ -50,11 +52,16 @@ class Grid:
             encoding=settings.encoding,
             workers=workers,
             memory=memory,
-            keys=KeyPool(),
+            keys=self._keys,
             rollback=rollback,
             retry_scale=settings.mutable_retry_scale,
         )
         self.mutable = MutableFiles(self._mutable_parts)
+
+    def expect_mutable_files(self, count: int) -> None:
+        """Say that so many mutable files will be made soon. A brief program begins to make their keys."""
+        if isinstance(self._keys, BriefKeyPool):
+            self._keys.expect(count)
 
     def close(self) -> None:
         """Make no more keys, and let go of the versions remembered. For ``open_grid``."""

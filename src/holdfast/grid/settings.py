@@ -43,6 +43,7 @@ class ClientSettings:
     preferred_servers: frozenset[str] = frozenset()
     memory_max: int = 128 << 20  # bytes of batch buffers, all transfers together
     versions_path: Path | None = None  # where the versions of mutable files are remembered; None: in memory
+    brief: bool = False  # the program ends soon: nothing is made in advance
     mutable_retry_scale: float = 1.0  # of the waits after two writers of a mutable file collided
 
     def __post_init__(self) -> None:

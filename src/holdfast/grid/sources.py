@@ -65,8 +65,8 @@ async def open_source(source: Uploadable | AsyncUploadable) -> Plaintext:
         InputError: it cannot be opened, or is not a file.
         TypeError: it is no source.
     """
-    if isinstance(source, DataSource):
-        return _open_handle(source)
+    if isinstance(source, DataSource | FileNameSource):
+        return _open_handle(source)  # takes no longer than reading what is small, which is done at once too
     if isinstance(source, Uploadable):
         return await asyncio.to_thread(_open_handle, source)
     if isinstance(source, AsyncUploadable):

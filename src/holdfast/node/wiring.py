@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,10 @@ def connect(
 
 @asynccontextmanager
 async def open_drive(
-    node: str | os.PathLike[str], *, on_problem: Callable[[str], None] | None = None
+    node: str | os.PathLike[str],
+    *,
+    on_problem: Callable[[str], None] | None = None,
+    brief: bool = False,
 ) -> AsyncIterator[DriveClient]:
     """Open the files and directories of a client node: ``async with open_drive(node) as client``. Nothing is
     sent before the first use.
@@ -56,6 +60,7 @@ async def open_drive(
     Args:
         node: directory of a client node, or of a local grid.
         on_problem: as for ``connect``.
+        brief: the program ends soon: nothing is made in advance.
 
     Raises:
         ConfigError: the node is not as it must be.
@@ -68,7 +73,7 @@ async def open_drive(
 
     log_through_the_standard_library()
     _say_if_slow()
-    settings = load_client_settings(Path(node))
+    settings = replace(load_client_settings(Path(node)), brief=brief)
     directory = client_directory(Path(node))
     config = load_config(directory).vdrive
     async with (
