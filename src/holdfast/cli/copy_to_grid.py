@@ -6,29 +6,26 @@ Source: docs/spec/cli.md, sections 5.2 and 5.3.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from holdfast.cli.copy_sources import LocalFile, SourceFile
 from holdfast.cli.copy_work import CopyProgress, in_parallel
 from holdfast.drive.file_nodes import ImmutableFileNode, MutableFileNode
 from holdfast.drive.nodes import Drive
+from holdfast.drive.relaying import relayed
 from holdfast.drive.vdrive_node import VdriveDirectoryNode
 from holdfast.formats.directory_metadata import updated_metadata
 from holdfast.formats.directory_names import normalised
 from holdfast.grid.progress import ProgressCallback
-from holdfast.grid.sources import FileNameSource, StreamSource
+from holdfast.grid.sources import FileNameSource
 from holdfast.interfaces.drive import DirectoryNode, NewChild, Node, UnreadableEntry
-from holdfast.interfaces.transfer import AsyncUploadable
-from holdfast.interfaces.types import Buffer
 from holdfast.planning.copy_plan import CopyRefusedError, CopyTree, TreePath
 
 if TYPE_CHECKING:
     from holdfast.cli.progress_bars import Draw
 
-T = TypeVar("T")
 Children = Mapping[str, Node | UnreadableEntry]
 ROOT: TreePath = ()
 
@@ -179,7 +176,7 @@ async def stored_copy(drive: Drive, file: SourceFile, update: ProgressCallback) 
         return await drive.upload(FileNameSource(file.path), progress=update)
     if isinstance(file.node, ImmutableFileNode):
         return file.node
-    return await _relayed(file.node, lambda source: drive.upload(source, progress=update))
+    return await relayed(file.node, lambda source: drive.upload(source, progress=update))
 
 
 async def overwrite_copy(target: MutableFileNode, file: SourceFile, update: ProgressCallback) -> None:
@@ -187,17 +184,7 @@ async def overwrite_copy(target: MutableFileNode, file: SourceFile, update: Prog
     if isinstance(file, LocalFile):
         await target.overwrite(FileNameSource(file.path), progress=update)
     else:
-        await _relayed(file.node, lambda source: target.overwrite(source, progress=update))
-
-
-async def _relayed(
-    node: ImmutableFileNode | MutableFileNode, store: Callable[[AsyncUploadable], Awaitable[T]]
-) -> T:
-    """Store what is downloaded of a file, in little memory."""
-    relay = _Relay()
-    async with asyncio.TaskGroup() as group:
-        group.create_task(node.download(relay))
-        return await store(StreamSource(relay.pieces()))
+        await relayed(file.node, lambda source: target.overwrite(source, progress=update))
 
 
 def _levels(paths: list[TreePath]) -> list[list[TreePath]]:
@@ -206,33 +193,3 @@ def _levels(paths: list[TreePath]) -> list[list[TreePath]]:
     for path in paths:
         levels[len(path) - 1].append(path)
     return levels
-
-
-class _Relay:
-    """A target whose bytes are the source of an upload, a few pieces ahead of it."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(4)
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        while piece := await self._queue.get():
-            yield piece
-
-    def register_canceller(self, cb: Callable[[], None]) -> None:
-        """Whoever copies cancels the task."""
-
-    def open(self, size: int) -> None:
-        """Nothing to prepare."""
-
-    async def write(self, data: Buffer) -> None:
-        if len(data):
-            await self._queue.put(bytes(data))
-
-    async def close(self) -> None:
-        await self._queue.put(b"")
-
-    def fail(self, why: BaseException) -> None:
-        """The error ends the upload."""
-
-    def finish(self) -> None:
-        """There is nothing to return."""

@@ -19,7 +19,7 @@ from holdfast.formats.vdrive.names import child_name
 from holdfast.formats.vdrive.open_entry import OpenEntry
 from holdfast.grid.vdrive.guard import VersionBound
 from holdfast.grid.vdrive.listing import UnreadableName
-from holdfast.grid.vdrive.views import EntriesView, EntryChange
+from holdfast.grid.vdrive.views import EntriesView, EntryChange, VerifiedHead
 from holdfast.interfaces.drive import NotWriteableError
 
 
@@ -69,12 +69,16 @@ class VdriveContents:
             self._directory = None
 
     async def read(self) -> DirectoryTable:
+        return (await self.read_version())[1]
+
+    async def read_version(self) -> tuple[VerifiedHead, DirectoryTable]:
+        """Return the entries of the newest version, and its head."""
         nameless: list[UnreadableName] = []
-        entries = await self.directory.all_entries(unreadable=nameless)
+        head, entries = await self.directory.one_version(unreadable=nameless)
         entries += map(nameless_entry, nameless)
         if len(entries) <= LOOK_HERE_MAX:
-            return self._table(entries)
-        return await asyncio.to_thread(self._table, entries)
+            return head, self._table(entries)
+        return head, await asyncio.to_thread(self._table, entries)
 
     async def read_entry(self, name: str) -> DirectoryTable:
         name = child_name(name)

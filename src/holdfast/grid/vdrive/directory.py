@@ -199,28 +199,21 @@ class VdriveDirectory:
         Raises:
             ListingInterruptedError: the server did not keep the version for as long as this took.
         """
-        listing = self.listing(names_only=names_only, at=at, unreadable=unreadable)
-        try:
-            async for page in listing.pages():
-                yield page
-        except RollbackDetectedError:
-            if listing.head is not None or self._healer is None or not await self._healer(self):
-                raise
-        except SnapshotExpiredError:
-            if listing.head is None:
-                raise
-            raise ListingInterruptedError(
-                f"directory {log_name(self.index)}: the server forgets versions faster than it lists them"
-            ) from None
-        else:
-            return
-        async for page in self.listing(names_only=names_only, at=at, unreadable=unreadable).pages():
+        async for _, page in self._pages(names_only=names_only, at=at, unreadable=unreadable):
             yield page
 
     async def all_entries(
         self, *, names_only: bool = False, unreadable: list[UnreadableName] | None = None
     ) -> list[OpenEntry]:
-        """Return all entries of one version; begin anew when the server does not keep it long enough.
+        """Return all entries of one version; see ``one_version``."""
+        _, entries = await self.one_version(names_only=names_only, unreadable=unreadable)
+        return entries
+
+    async def one_version(
+        self, *, names_only: bool = False, unreadable: list[UnreadableName] | None = None
+    ) -> tuple[VerifiedHead, list[OpenEntry]]:
+        """Return the head and all entries of one version; begin anew when the server does not keep it long
+        enough.
 
         Args:
             unreadable: what has no name is added to it.
@@ -231,15 +224,15 @@ class VdriveDirectory:
         for attempt in range(1, EXPIRATIONS_MAX + 1):
             nameless: list[UnreadableName] = []
             try:
-                pages = self.iter_pages(names_only=names_only, unreadable=nameless)
-                entries = [entry async for page in pages for entry in page]
+                pages = self._pages(names_only=names_only, at=None, unreadable=nameless)
+                found = [(head, page) async for head, page in pages]
             except ListingInterruptedError:
                 if attempt == EXPIRATIONS_MAX:
                     raise
             else:
                 if unreadable is not None:
                     unreadable += nameless
-                return entries
+                return found[0][0], [entry for _, page in found for entry in page]
         raise AssertionError
 
     # -- following
@@ -263,6 +256,31 @@ class VdriveDirectory:
         return feed.pages()
 
     # -- the rest is private
+
+    async def _pages(
+        self, *, names_only: bool, at: int | None, unreadable: list[UnreadableName] | None
+    ) -> AsyncIterator[tuple[VerifiedHead, Sequence[OpenEntry]]]:
+        """Yield the pages of one version, at least one, each with the head of that version."""
+        listing = self.listing(names_only=names_only, at=at, unreadable=unreadable)
+        try:
+            async for page in listing.pages():
+                assert listing.head is not None
+                yield listing.head, page
+        except RollbackDetectedError:
+            if listing.head is not None or self._healer is None or not await self._healer(self):
+                raise
+        except SnapshotExpiredError:
+            if listing.head is None:
+                raise
+            raise ListingInterruptedError(
+                f"directory {log_name(self.index)}: the server forgets versions faster than it lists them"
+            ) from None
+        else:
+            return
+        listing = self.listing(names_only=names_only, at=at, unreadable=unreadable)
+        async for page in listing.pages():
+            assert listing.head is not None
+            yield listing.head, page
 
     async def _healed(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask; if the server has lost what this client has sent, give it back first."""
