@@ -13,7 +13,8 @@ from holdfast.grid.client import Grid
 from holdfast.grid.mutable import known_versions, publisher
 from holdfast.grid.mutable.file import MutableFile
 from holdfast.grid.mutable.keys import new_signing_key
-from holdfast.grid.mutable.known_versions import FRESH_S, KnownVersion, KnownVersions
+from holdfast.grid.mutable.known_versions import FRESH_S, GAP_EVERY, SHARED_S, KnownVersion, KnownVersions
+from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.server_map import ServerMap
 from holdfast.testing.memory_grid import MemoryGrid, memory_grid
 from holdfast.testing.memory_storage import MemoryStorage
@@ -34,7 +35,9 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_order(grid: MemoryGrid, file: MutableFile) -> list[MemoryStorage]:
     """Return the stores in the order in which the file's writers go to them."""
-    return [grid.stores[server.id] for server in grid.grid.known.in_order(file.cap.storage_index)]
+    return [
+        grid.stores[server.id] for server in grid.grid.known.in_order(StorageIndex(file.cap.storage_index))
+    ]
 
 
 def clock_of(grid: Grid, ahead_s: float) -> None:
@@ -102,9 +105,15 @@ async def test_a_file_is_surveyed_again_after_a_while(key: SigningKey) -> None:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("clients", [2, 3])
+@pytest.mark.parametrize("shared_s", [0.0, SHARED_S])
 async def test_clients_that_take_turns_lose_nothing(
-    key: SigningKey, file_format: MutableFormat, clients: int
+    key: SigningKey,
+    file_format: MutableFormat,
+    clients: int,
+    shared_s: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(known_versions, "SHARED_S", shared_s)
     async with memory_grid() as grid, grid.another_client() as second, grid.another_client() as third:
         mine = await grid.grid.mutable.create(b"", format=file_format, key=key)
         files = [mine, second.mutable.open(mine.cap), third.mutable.open(mine.cap)][:clients]
@@ -265,6 +274,54 @@ async def test_changes_while_servers_come_and_go(key: SigningKey, file_format: M
         assert stored == [number for number in found if number in stored]
         assert len(set(found)) == len(found)
         assert len(stored) > 20
+
+
+# -- a writer that need not look leaves room for others
+
+
+async def test_somebody_else_gets_through_between_many_changes(key: SigningKey) -> None:
+    async with memory_grid() as grid, grid.another_client() as other:
+        mine = await grid.grid.mutable.create(b"", key=key)
+        theirs = other.mutable.open(mine.cap)
+        done = False
+
+        async def many() -> int:
+            count = 0
+            while not done:
+                await append(mine, b".")
+                count += 1
+            return count
+
+        busy = asyncio.create_task(many())
+        for number in range(5):
+            async with asyncio.timeout(20):
+                await append(theirs, b"%d" % number)
+        done = True
+        count = await busy
+        found = await theirs.read()
+        assert found.replace(b".", b"") == b"01234"
+        assert found.count(b".") == count
+
+
+def test_a_gap_is_left_now_and_then() -> None:
+    gaps = [
+        KnownVersion(None, ServerMap(), b"", 0.0, in_a_row=number, took=0.1, written=1.0).gap_s(1.1)  # type: ignore[arg-type]
+        for number in range(2 * GAP_EVERY)
+    ]
+    assert [number for number, gap in enumerate(gaps) if gap] == [GAP_EVERY - 1, 2 * GAP_EVERY - 1]
+    assert gaps[GAP_EVERY - 1] == pytest.approx(0.3)
+
+
+def test_a_file_that_others_change_is_surveyed_for_a_while() -> None:
+    now = 0.0
+    versions = KnownVersions(lambda: now)
+    versions.put(b"a", known(1))
+    versions.changed_by_others(b"a")
+    assert versions.get(b"a") is None
+    versions.put(b"a", known(1))
+    assert versions.get(b"a") is None
+    now = SHARED_S
+    assert versions.get(b"a") is not None
 
 
 # -- what is kept

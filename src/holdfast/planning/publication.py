@@ -20,9 +20,10 @@ from holdfast.formats.mutable_layout import SEQUENCE_END, MutableHeader, Mutable
 from holdfast.interfaces.storage import ReadTestWriteResult, ShareVectors, TestVector, WriteVector
 from holdfast.planning.server_map import Place, ServerMap
 
-ATTEMPTS_MAX = 12  # of a change that collides with others: half a minute
-FIRST_DELAY_S = 0.1
-DELAY_MAX_S = 5.0
+ATTEMPTS_MAX = 64  # of a change that collides with others: half a minute
+FIRST_DELAY_S = 0.05
+DELAY_GROWTH = 1.5
+DELAY_MAX_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def retry_delay_s(collision: int, chance: float) -> float | None:
     """Return how long to wait after a collision, in seconds; None: give up.
 
     Writing takes hundredths of a second, and of all who write at once one gets through: the others wait for
-    little more than that, each for another time, and twice as long whenever that was not enough.
+    little more than that, each for another time, and longer whenever that was not enough.
 
     Args:
         collision: 1 for the first.
@@ -122,7 +123,7 @@ def retry_delay_s(collision: int, chance: float) -> float | None:
     """
     if collision >= ATTEMPTS_MAX:
         return None
-    return min(FIRST_DELAY_S * 2.0 ** (collision - 1), DELAY_MAX_S) * (0.5 + chance)
+    return min(FIRST_DELAY_S * DELAY_GROWTH ** (collision - 1), DELAY_MAX_S) * (0.5 + chance)
 
 
 @dataclass(frozen=True, slots=True)

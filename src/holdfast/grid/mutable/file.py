@@ -207,6 +207,7 @@ class MutableFile:
             op.progress = progress or ignore_progress
             outcome = await op.publish(plaintext, chosen, op.next_sequence())
             if outcome.surprises:
+                self._parts.known.changed_by_others(self._identity.index)
                 return False
             outcome.check()
             self._encoding = chosen

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from holdfast.errors import NotEnoughServersError, NotEnoughSharesError, UncoordinatedWriteError
@@ -95,9 +95,14 @@ class Attempts:
         if known is None:
             yield None
             return
+        gap_s = known.gap_s(self._parts.known.clock())
+        if gap_s:
+            await asyncio.sleep(gap_s)
         async with operation(self._parts, self._identity) as op:
-            with suppress(StaleMapError):
+            try:
                 yield (op, known) if op.recall(known) else None
+            except StaleMapError:
+                self._parts.known.changed_by_others(self._identity.index)
 
     def based_on(self, known: KnownVersion) -> None:
         """Keep the encoding of the version that is to be changed."""
@@ -109,6 +114,7 @@ class Attempts:
             outcome.check()
         except UncoordinatedWriteError as error:
             self._own.add(outcome.header)
+            self._parts.known.changed_by_others(self._identity.index)
             raise CollisionError(error) from None
         except NotEnoughServersError:
             self._own.add(outcome.header)

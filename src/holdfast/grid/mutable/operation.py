@@ -80,8 +80,8 @@ class Operation:
         # From before the servers are asked: what another process writes after they answered is no news.
         self._remembered = parts.rollback.get(identity.index)
         self._known = parts.known
-        self._surveyed = self._known.clock()
-        self._recalled = False
+        self._recalled: KnownVersion | None = None
+        self._began = self._surveyed = self._known.clock()
         self._use_servers()
 
     # -- looking
@@ -121,7 +121,7 @@ class Operation:
             return False  # another process of this node has written
         if self.identity.keys is None or not known.seen.servers() <= self.sighting.servers.keys():
             return False
-        self.sighting.map, self._surveyed, self._recalled = known.seen.copy(), known.surveyed, True
+        self.sighting.map, self._surveyed, self._recalled = known.seen.copy(), known.surveyed, known
         return True
 
     def best(self) -> MutableHeader:
@@ -268,10 +268,23 @@ class Operation:
             )
             outcome = await self.send(signed, encoded)
         if not (outcome.surprises or outcome.failed) and is_whole(self.sighting.map, outcome.header):
-            contents = encoded.contents
-            known = KnownVersion(outcome.header, self.sighting.map.copy(), contents, self._surveyed)
-            self._known.put(self.identity.index, known)
+            self._keep(outcome.header, encoded.contents)
         return outcome
+
+    def _keep(self, version: MutableHeader, contents: bytes | None) -> None:
+        """Remember what was published, for the next change."""
+        in_a_row = 0 if self._recalled is None else self._recalled.in_a_row + 1
+        now = self._known.clock()
+        known = KnownVersion(
+            version,
+            self.sighting.map.copy(),
+            contents,
+            self._surveyed,
+            in_a_row=in_a_row,
+            took=now - self._began,
+            written=now,
+        )
+        self._known.put(self.identity.index, known)
 
     @asynccontextmanager
     async def encoded(
@@ -346,7 +359,7 @@ class Operation:
             self.problems,
             stream_of,
             self._passed(signed) if stream_of is None else None,
-            recalled=self._recalled,
+            recalled=self._recalled is not None,
         )
         numbers = {place.number for place in there}
         outcome = await publisher.publish(goal, accepting if whole else (), writes_of, numbers, whole=whole)
