@@ -339,7 +339,7 @@ def test_metadata_survives(metadata: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "metadata",
     [{1: 2}, {"a": {1}}, {"a": 2**64}, {"a": "x" * 7900}, {"a": "\ud800"}, {"a": object()}],
-    ids=str,
+    ids=["a number as name", "a set", "a large number", "too much", "no text", "an object"],
 )
 def test_metadata_that_cannot_be_stored_is_refused(metadata: dict[str, object]) -> None:
     with pytest.raises(BadMetadataError):
