@@ -54,7 +54,7 @@ def vdrive_settings(directory: Path, config: NodeConfig, identity: NodeIdentity)
     if not port and server.public_root != "none":
         port = chosen_port(directory, config.node.host)
     return VdriveServerSettings(
-        database=_database(private, server),
+        database=database_url(private, server),
         sid=hashlib.sha256(identity.key_info).digest(),
         private=private,
         swissnum=kept_swissnum(private / VDRIVE_SWISSNUM_FILE),
@@ -70,7 +70,8 @@ def vdrive_settings(directory: Path, config: NodeConfig, identity: NodeIdentity)
     )
 
 
-def _database(private: Path, server: VdriveServerConfig) -> str:
+def database_url(private: Path, server: VdriveServerConfig) -> str:
+    """Return the URL of the database of a server, with the private directory of its node."""
     return server.database or f"sqlite:///{(private / DATABASE_FILE).absolute()}"
 
 
