@@ -30,6 +30,8 @@ COMMANDS: Mapping[str, str] = {
     "rm": "the same as unlink",
     "manifest": "everything below a directory on the grid, with its capabilities",
     "stats": "how much there is below a directory on the grid",
+    "share": "print the capability to give to others, which only reads unless more is asked for",
+    "renew": "renew the leases of everything in a manifest",
     "vdrive": "compare, watch, pin and heal directories at virtual drive servers",
     "status": "how a running node is: its introducers, servers and transfers",
     "control": "let a running node do something: wait, store, read, measure, stop",

@@ -25,7 +25,7 @@ from holdfast.drive.known_node import KnownNode
 from holdfast.drive.traversal import Listed, Visited
 from holdfast.interfaces.drive import UnreadableEntry
 
-Value = Literal["cap", "verifycap", "repaircap", "storage-index"]
+Value = Literal["cap", "verifycap", "repaircap", "refresh-cap", "storage-index"]
 
 
 @click.command()
@@ -33,6 +33,12 @@ Value = Literal["cap", "verifycap", "repaircap", "storage-index"]
 @click.option("-s", "--storage-index", "value", flag_value="storage-index", help="Storage indexes only.")
 @click.option("--verify-cap", "value", flag_value="verifycap", help="Verify capabilities only.")
 @click.option("--repair-cap", "value", flag_value="repaircap", help="Only what repairing takes.")
+@click.option(
+    "--refresh-cap",
+    "value",
+    flag_value="refresh-cap",
+    help="Only what renewing leases takes, for: holdfast renew --manifest",
+)
 @click.option(
     "-r", "--raw", is_flag=True, help="A line of JSON for each object; the last one holds statistics."
 )
@@ -73,6 +79,8 @@ def _line(event: Visited, value: Value | None) -> str | None:
     if not isinstance(event.node, KnownNode):
         return None
     if value is not None:
+        if value == "refresh-cap":
+            return event.node.get_refresh_capability()
         return _values(event)[value] or None
     return f"{event.node.get_uri()} {shown_name('/'.join(event.place.path))}"
 
