@@ -207,8 +207,9 @@ async def test_many_writes_are_tidied_beside_the_event_loop(path: Path) -> None:
 def test_evidence_is_kept_in_files_of_its_own(tmp_path: Path) -> None:
     keeper = EvidenceKeeper(tmp_path / "evidence")
     first = keeper.keep(INDEX, "fork", {"found": [b"head", b"signature"]})
-    second = keeper.keep(INDEX, "fork", {"found": [b"head", b"signature"]})
+    second = keeper.keep(INDEX, "fork", {"found": [b"another", b"signature"]})
     assert first is not None and second is not None and first != second
+    assert keeper.keep(INDEX, "fork", {"found": [b"head", b"signature"]}) == first, "kept once"
     found = cbor.decode(first.read_bytes())
     assert isinstance(found, dict)
     assert found["what"] == "fork" and found["parts"] == {"found": [b"head", b"signature"]}

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from holdfast.caps.slots import ChildFaultError, ChildSlots
+from holdfast.caps.slots import ChildFaultError, ChildSlots, child_slots
 from holdfast.caps.vdrive import VdriveWriteCap
 from holdfast.errors import NotCapableError, ServerError
+from holdfast.formats.directory_metadata import BadMetadataError
 from holdfast.formats.vdrive.head import parse_head
 from holdfast.grid.vdrive.client import VdriveClient
 from holdfast.grid.vdrive.directory import VdriveDirectory
@@ -28,6 +29,7 @@ from holdfast.interfaces.vdrive_errors import (
     RollbackDetectedError,
     ServerMisbehavedError,
     VdriveBusyError,
+    VdriveTooLargeError,
     VdriveUnavailableError,
 )
 from holdfast.testing.memory_vdrive import FixedServers, MemoryVdriveServer
@@ -222,17 +224,41 @@ async def test_names_are_normalised_wherever_they_come_from(
     assert await names_in(directory) == set()
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        PutEntry("bad", ChildSlots(fault="malformed"), {}),
+        PutEntry("bad", literal(), {"key": object()}),
+        PutEntry("bad", literal(), {"key": "x" * 9000}),
+    ],
+)
 async def test_what_cannot_be_stored_concerns_nobody_else(
+    client: VdriveClient, directory: VdriveDirectory, entry: PutEntry
+) -> None:
+    first = put(client, directory, "first")
+    bad = client.change([(directory, ["bad"])], lambda views: [[entry]])
+    others = [put(client, directory, f"n{number}") for number in range(5)]
+    results = await asyncio.gather(first, bad, *others, return_exceptions=True)
+    assert isinstance(results[1], ChildFaultError | BadMetadataError)
+    assert len([one for one in results if isinstance(one, BaseException)]) == 1
+    assert await names_in(directory) == {"first", *(f"n{number}" for number in range(5))}
+
+
+async def test_changes_that_are_too_large_together_are_made_apart(
     client: VdriveClient, directory: VdriveDirectory, server: MemoryVdriveServer
 ) -> None:
-    await directory.entries(["a"])
-    bad = client.change(
-        [(directory, ["bad"])],
-        lambda views: [[PutEntry("bad", ChildSlots(fault="malformed"), {})]],
-    )
-    results = await asyncio.gather(bad, put(client, directory, "good"), return_exceptions=True)
-    assert isinstance(results[0], ChildFaultError) and not isinstance(results[1], Exception)
-    assert await names_in(directory) == {"good"}
+    async def large(number: int) -> None:
+        names = [f"{number} {one}" for one in range(300)]
+        entries = [PutEntry(name, literal(), {"key": "x" * 7500}) for name in names]
+        await client.change([(directory, names)], lambda views: [entries])
+
+    await asyncio.gather(*(large(number) for number in range(4)))
+    assert len(await directory.all_entries(names_only=True)) == 1200
+    names = [f"n{one}" for one in range(1000)]
+    writable = child_slots(VdriveWriteCap(server.place, bytes(32)).to_text(), None)
+    entries = [PutEntry(name, writable, {"key": "x" * 7850}) for name in names]
+    with pytest.raises(VdriveTooLargeError):
+        await client.change([(directory, names)], lambda views: [entries])
 
 
 async def test_a_read_only_directory_is_not_changed(

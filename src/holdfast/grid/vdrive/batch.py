@@ -16,6 +16,7 @@ from holdfast.caps.vdrive import VdrivePlace
 from holdfast.crypto.vdrive_keys import log_name
 from holdfast.errors import HoldfastError
 from holdfast.formats.vdrive.names import child_name
+from holdfast.formats.vdrive.operations import OperationsTooLargeError
 from holdfast.grid.vdrive.change_queue import Change
 from holdfast.grid.vdrive.commits import SignedCommit, signed_commit
 from holdfast.grid.vdrive.contexts import AT_ONCE_MAX, VdriveCore
@@ -28,7 +29,7 @@ from holdfast.grid.vdrive.targets import Asked, Targets
 from holdfast.grid.vdrive.turns import Turns
 from holdfast.grid.vdrive.views import ChangeResult, CreatePlan, EntryChange
 from holdfast.interfaces.vdrive import CommitAnswer
-from holdfast.interfaces.vdrive_errors import HeadConflictError, VdriveRefusalError
+from holdfast.interfaces.vdrive_errors import HeadConflictError, VdriveRefusalError, VdriveTooLargeError
 from holdfast.protocol.vdrive_commit_messages import encode_commit_request
 
 log = structlog.get_logger(__name__)
@@ -116,9 +117,12 @@ class Batch:
                 entries.setdefault(index, []).extend(some)
         creates = [create for change in wanted for create in change.creates]
         count = sum(map(len, entries.values())) + sum(len(create.entries) for create in creates)
-        if count <= AT_ONCE_MAX:
-            return self._sign(entries, creates)
-        return await asyncio.to_thread(self._sign, entries, creates)
+        try:
+            if count <= AT_ONCE_MAX:
+                return self._sign(entries, creates)
+            return await asyncio.to_thread(self._sign, entries, creates)
+        except OperationsTooLargeError as error:
+            raise VdriveTooLargeError(str(error)) from None
 
     def _sign(
         self, entries: Mapping[bytes, Sequence[EntryChange]], creates: Sequence[CreatePlan]

@@ -5,9 +5,11 @@ Source: docs/spec/vdrive.md, sections 7.2 and 8.5.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -29,14 +31,23 @@ class EvidenceKeeper:
         self._directory = directory
         self._clock = clock
         self._numbers = itertools.count()
+        self._kept: OrderedDict[bytes, Path | None] = OrderedDict()  # by hash of what it is about
 
     def keep(self, index: bytes, what: str, parts: Mapping[str, object]) -> Path | None:
-        """Keep what shows that a server misbehaved; return the file, if one could be written.
+        """Keep what shows that a server misbehaved, once; return the file, if one could be written.
 
         Args:
             what: a word for it: ``fork``, ``rollback``, ``disowned``, ``answer``.
             parts: what CBOR can express, by name.
         """
+        key = hashlib.sha256(encoded([index, what, dict(parts)])).digest()
+        if key not in self._kept:
+            self._kept[key] = self._write(index, what, parts)
+            if len(self._kept) > FILES_MAX:
+                self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _write(self, index: bytes, what: str, parts: Mapping[str, object]) -> Path | None:
         name = log_name(index)
         log.warning("evidence against a server of virtual drives", directory=name, what=what)
         if self._directory is None:

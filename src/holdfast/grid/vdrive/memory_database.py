@@ -12,6 +12,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ T = TypeVar("T")
 BUSY_S = 5.0  # another process may hold the database as long as that
 AT_ONCE_MAX = 64 * 1024  # bytes written without a thread
 CHECKPOINT_EVERY = 500  # transactions
+READ_ATTEMPTS, READ_PAUSE_S = 50, 0.01
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS heads (
         idx BLOB PRIMARY KEY, version INTEGER NOT NULL, hash BLOB NOT NULL, head BLOB NOT NULL,
@@ -67,10 +69,16 @@ class MemoryDatabase:
         Raises:
             VdriveMemoryError: the database cannot be read.
         """
-        try:
-            return job(self._connections()[0])
-        except (sqlite3.Error, OSError) as error:
-            raise VdriveMemoryError(f"what is known of virtual drives cannot be read: {error}") from None
+        for left in reversed(range(READ_ATTEMPTS)):
+            try:
+                return job(self._connections()[0])
+            except (sqlite3.Error, OSError) as error:
+                if not left or not _is_busy(error):
+                    raise VdriveMemoryError(
+                        f"what is known of virtual drives cannot be read: {error}"
+                    ) from None
+            time.sleep(READ_PAUSE_S)  # somebody recovers the file after a crash: rare, and soon over
+        raise AssertionError
 
     async def write(self, job: Callable[[sqlite3.Connection], T], size: int = 0) -> T:
         """Run ``job`` in one transaction, and return what it returns once that is stored.

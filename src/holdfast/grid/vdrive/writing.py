@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.caps.vdrive import VdrivePlace
-from holdfast.errors import HoldfastError
+from holdfast.errors import CapabilityError, HoldfastError, InputError
 from holdfast.grid.vdrive.batch import Batch
 from holdfast.grid.vdrive.change_queue import Change
 from holdfast.grid.vdrive.contexts import VdriveCore
 from holdfast.grid.vdrive.healing import Healing
 from holdfast.grid.vdrive.patience import UndecidedError
 from holdfast.interfaces.vdrive_errors import RollbackDetectedError, VdriveRefusalError
+
+SOMEBODYS_FAULT = (VdriveRefusalError, InputError, CapabilityError)
 
 
 class ChangeWriter:
@@ -28,8 +30,8 @@ class ChangeWriter:
     async def run(self, batch: Sequence[Change]) -> None:
         """Make changes in one commit, and give each of them its result.
 
-        What the server refuses as a whole is tried again in halves: a change has nothing to do with what is
-        wrong with another one.
+        What cannot be done as a whole is tried again in halves: a change has nothing to do with what is wrong
+        with another one.
         """
         try:
             await self._make(batch)
@@ -37,7 +39,7 @@ class ChangeWriter:
             pass  # whoever waited for it has given up; the journal knows
         except HoldfastError as error:
             live = [change for change in batch if change.wanted]
-            if len(live) < 2 or not isinstance(error, VdriveRefusalError):
+            if len(live) < 2 or not isinstance(error, SOMEBODYS_FAULT):
                 for change in live:
                     change.fail(error)
                 return
