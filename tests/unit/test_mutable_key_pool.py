@@ -32,6 +32,7 @@ def key() -> SigningKey:
 def maker(key: SigningKey, monkeypatch: pytest.MonkeyPatch) -> Maker:
     maker = Maker(key)
     monkeypatch.setattr(keys, "new_signing_key", maker)
+    monkeypatch.setattr(keys, "QUIET_S", 0.2)
     return maker
 
 
@@ -39,7 +40,7 @@ async def filled(pool: KeyPool, count: int) -> None:
     for _ in range(1000):
         if pool.ready >= count:
             return
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.002)
     raise AssertionError(f"{pool.ready} keys are ready")
 
 
@@ -65,6 +66,22 @@ async def test_it_fills_to_its_size_and_no_further(maker: Maker) -> None:
     assert await pool.take() is not taken
     await filled(pool, 3)
     assert maker.made == 5
+    pool.close()
+
+
+async def test_while_keys_are_taken_only_a_few_are_made(maker: Maker) -> None:
+    pool = KeyPool(10)
+    await pool.take()
+    await filled(pool, 10)
+    made = maker.made
+    for _ in range(8):
+        await pool.take()
+        await asyncio.sleep(0.01)
+    assert (maker.made, pool.ready) == (made, 2)
+    await pool.take()
+    await filled(pool, 2)  # few are left: they are not waited for
+    assert maker.made == made + 1
+    await filled(pool, 10)
     pool.close()
 
 

@@ -15,12 +15,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from holdfast.crypto.rsa_keys import PRIVATE_KEY_BITS, SigningKey
 
 PUBLIC_EXPONENT = 65537
+QUIET_S = 0.5  # without anybody who takes keys, before more are made than a few
+FEW = 5  # of so many parts of what is kept ready
 
 
 class KeyPool:
     """Keeps some key pairs ready, once the first was asked for. Closed by its owner.
 
-    One thread makes them; the arithmetic releases the interpreter lock. It stops when enough are ready.
+    One thread makes them; the arithmetic releases the interpreter lock. It stops when enough are ready. While
+    keys are taken, and more than a few are left, it leaves the processor to those who make files of them.
     """
 
     def __init__(self, size: int = 50) -> None:
@@ -30,6 +33,8 @@ class KeyPool:
         self._waiting: deque[asyncio.Future[SigningKey]] = deque()
         self._thread: ThreadPoolExecutor | None = None
         self._making: asyncio.Future[SigningKey] | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._taken = 0.0  # when the last one was
         self._closed = False
 
     @property
@@ -45,6 +50,7 @@ class KeyPool:
         """
         if self._closed:
             raise RuntimeError("the pool of keys is closed")
+        self._taken = asyncio.get_running_loop().time()
         if self._ready:
             key = self._ready.popleft()
             self._go_on()
@@ -65,6 +71,8 @@ class KeyPool:
         """Make no more. The key in the making is finished by its thread, and forgotten."""
         self._closed = True
         self._ready.clear()
+        if self._later is not None:
+            self._later.cancel()
         if self._making is not None:
             self._making.cancel()
         for turn in self._waiting:
@@ -79,10 +87,26 @@ class KeyPool:
             return
         if not self._waiting and len(self._ready) >= self._size:
             return
+        if not self._waiting and len(self._ready) >= self._size // FEW and self._wait_for_quiet():
+            return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-keys")
         self._making = asyncio.get_running_loop().run_in_executor(self._thread, new_signing_key)
         self._making.add_done_callback(self._made)
+
+    def _wait_for_quiet(self) -> bool:
+        """Have ``_go_on`` called once nobody has taken keys for a while; False if that is so now."""
+        loop = asyncio.get_running_loop()
+        quiet_at = self._taken + QUIET_S
+        if loop.time() >= quiet_at:
+            return False
+        if self._later is None:
+            self._later = loop.call_at(quiet_at, self._look_again)
+        return True
+
+    def _look_again(self) -> None:
+        self._later = None
+        self._go_on()
 
     def _made(self, made: asyncio.Future[SigningKey]) -> None:
         self._making = None
