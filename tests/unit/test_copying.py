@@ -406,7 +406,7 @@ async def test_a_file_that_fails_leaves_nothing_of_itself(world: World, tmp_path
     source = await world.directory(lost=lost)
     (tmp_path / "lost").write_bytes(b"old")
     world.mutable.store.lose(lost.cap)  # type: ignore[arg-type]
-    with pytest.raises(NoSharesError):
+    with pytest.RaisesGroup(NoSharesError):
         await to_disk(tmp_path, source)
     assert show(tmp_path) == {"lost": b"old"}
 

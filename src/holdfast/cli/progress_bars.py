@@ -104,3 +104,24 @@ def counting_bar(description: str, total: int) -> Iterator[Callable[[object], No
     task = bars.add_task(description, total=total)
     with bars:
         yield lambda _: bars.advance(task)
+
+
+@contextmanager
+def changing_line(*, show: bool = True) -> Iterator[Callable[[str], object]]:
+    """Give a callback that shows a text in place of the one before, and wipe it at the end; on a terminal
+    only."""
+    if not (show and sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    begun = time.monotonic()
+
+    def draw(text: str) -> None:
+        if time.monotonic() - begun >= QUIET_S:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+    try:
+        yield draw
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

@@ -96,7 +96,7 @@ async def freeze(
     Raises:
         HoldfastError: the root cannot be read, or nothing can be stored.
     """
-    freezing = _Freezing(drive, deep, frozenset(_mark(one.cap) for one in skip), progress)
+    freezing = _Freezing(drive, deep, frozenset(mark_of(one.cap) for one in skip), progress)
     try:
         return await freezing.run(root)
     except* HoldfastError as group:
@@ -173,7 +173,7 @@ class _Freezing:
         """Decide on a link to a directory; return it if it has to be looked at first."""
         path, cap = (*at.path, entry.name), entry.child.cap
         assert isinstance(cap, ListableCap)
-        mark, metadata = _mark(cap), _metadata(entry)
+        mark, metadata = mark_of(cap), _metadata(entry)
         if mark in self._skip:
             return None
         if any(mark == above.mark for above in way):
@@ -200,7 +200,7 @@ class _Freezing:
         head, table = await self._read(cap, bound)
         if len(table) > LOOK_HERE_MAX:
             await asyncio.to_thread(look_at, table)
-        found = _Open(path, _mark(cap), link, head)
+        found = _Open(path, mark_of(cap), link, head)
         for entry in table:
             self._sort(found, entry, group)
         self._listed += 1
@@ -233,7 +233,7 @@ class _Freezing:
     ) -> asyncio.Task[DriveNode | None]:
         """Return what copies a mutable file, once, whatever leads to it."""
         assert child.cap is not None
-        mark = _mark(child.cap)
+        mark = mark_of(child.cap)
         if mark not in self._made:
             self._made[mark] = group.create_task(self._copy(path, child)), {}
         return self._made[mark][0]
@@ -271,7 +271,7 @@ class _Freezing:
         self._left_out.append(LeftOut(path, reason))
 
 
-def _mark(cap: NodeCap) -> bytes:
+def mark_of(cap: NodeCap) -> bytes:
     """Return what an object is known by, whatever it is held by."""
     if isinstance(cap, VdriveWriteCap | VdriveReadCap):
         return cap.index
