@@ -12,6 +12,7 @@ from holdfast.cli.drive_places import open_drive
 from holdfast.cli.messages import note
 from holdfast.cli.node_aliases import alias_name, aliases_of
 from holdfast.cli.options import node_option
+from holdfast.cli.roots_update import update_roots
 from holdfast.drive.node_making import DirectoryKind
 from holdfast.errors import HoldfastError
 from holdfast.node.aliases import listable_directory
@@ -34,6 +35,7 @@ def create_alias(name: str, kind: DirectoryKind | None, node: Path | None) -> No
         click.echo(cap)
         raise
     click.echo(f"Alias '{alias}' created")
+    update_roots(node)
 
 
 async def _new_directory(kind: DirectoryKind | None, node: Path | None) -> str:

@@ -108,6 +108,26 @@ class Aliases:
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}") from error
 
+    def remove(self, name: str) -> str:
+        """Remove all lines of an alias; return the capability that it stood for, as it was written.
+
+        Raises:
+            UnknownAliasError: there is no such alias.
+            ConfigError: the file is not as it must be.
+            InputError: it cannot be written.
+        """
+        try:
+            make_private_directory(self.path.parent)
+            with _locked(self.path.parent):
+                alias = self.read().get(name)
+                if alias is None:
+                    raise UnknownAliasError(_unknown(name))
+                kept = [line for line in self._text().splitlines(keepends=True) if _name_in(line) != name]
+                replace_file(self.path, "".join(kept).encode())
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+        return alias.text
+
     def _text(self) -> str:
         try:
             return self.path.read_bytes().decode("utf-8")
@@ -135,6 +155,13 @@ def parse_aliases(text: str, path: Path) -> dict[str, Alias]:
             raise ConfigError(f"{path}, line {number}: this should be NAME: CAPABILITY")
         aliases[name] = Alias(name, cap.strip(), number)
     return aliases
+
+
+def _name_in(line: str) -> str | None:
+    """Return the name that a line gives a directory; None if it gives none."""
+    stripped = line.strip()
+    name, colon, _ = stripped.partition(":")
+    return None if not colon or stripped.startswith("#") else name
 
 
 def check_alias_name(name: str) -> None:

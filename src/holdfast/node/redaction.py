@@ -28,6 +28,7 @@ _PATTERNS = (
         HIDDEN,
     ),
     (re.compile(r"(?<!v0-)(?<![A-Za-z0-9])[a-z2-7]{32,}(?![A-Za-z0-9])"), HIDDEN),
+    (re.compile(r"\bhfr1-[0-9A-Za-z-]+", re.IGNORECASE), HIDDEN),  # a recovery line
     (re.compile(r"\bpriv-v0-[a-z2-7]+"), f"priv-v0-{HIDDEN}"),
 )
 _SECRET_WORDS = re.compile(
