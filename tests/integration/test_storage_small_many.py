@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -175,6 +176,20 @@ async def test_each_file_has_its_own_outcome(engine: StorageEngine) -> None:
     assert outcomes[2] == Allocation(NOTHING, NOTHING)
     assert outcomes[3] == outcomes[4] == Allocation(frozenset({3}), NOTHING)
     assert outcomes[5] == Allocation(NOTHING, frozenset({4}))
+
+
+async def test_a_share_whose_file_was_lost_can_be_stored_again(tmp_path: Path) -> None:
+    async with open_storage(tmp_path / "storage", StorageSettings(), b"s" * 20) as engine:
+        await engine.store([request_for(1, {1: b"small"}), request_for(2)])
+        await engine.settle()
+        shutil.rmtree(file_of(tmp_path, 1).parent)
+        (outcome,) = await engine.store([request_for(1, {1: b"larger"})])
+        assert outcome == Allocation(NOTHING, frozenset({1}))
+        await engine.settle()
+        assert engine.stored_shares == 2
+        assert await engine.read_immutable(index_of(1), 1, 0, 99) == b"larger"
+    async with open_storage(tmp_path / "storage", StorageSettings(), b"s" * 20) as engine:
+        assert (engine.stored_shares, engine.stored_bytes) == (2, 6 + 7)
 
 
 async def test_the_same_file_twice_in_one_request_is_stored_once(engine: StorageEngine) -> None:

@@ -19,6 +19,7 @@ from holdfast.formats.extension_block import (
     SEGMENT_MEMORY_MAX,
     ExtensionBlock,
     check_redundant,
+    is_usual,
     pack,
     packed_length,
     stated_segmentation,
@@ -140,6 +141,19 @@ def test_arbitrary_bytes_give_a_dictionary_or_a_value_error(data: bytes) -> None
 
 
 @pytest.mark.seed("S-009")
+@given(st.integers(1, 10**12), st.integers(1, 256), st.integers(0, 255), st.integers(1, 1 << 26))
+def test_what_writers_make_is_usual(size: int, k: int, more: int, segment_size: int) -> None:
+    plan = Segmentation.plan(size, k, min(k + more, 256), segment_size)
+    assert is_usual(ExtensionBlock.for_file(plan, b"," * 32, b"\n" * 32, b":" * 32).to_bytes())
+
+
+@given(st.integers(0, len(EXAMPLE) - 1), st.binary(max_size=2), st.integers(0, 2))
+def test_what_is_usual_parses(place: int, put: bytes, taken: int) -> None:
+    data = EXAMPLE[:place] + put + EXAMPLE[place + taken :]
+    if is_usual(data):
+        ExtensionBlock.from_bytes(data)
+
+
 def test_writers_stay_within_1000_bytes_and_readers_take_1999() -> None:
     assert EXTENSION_SIZE_MAX == MAX_UEB == 1000
     assert EXTENSION_SIZE_READ_MAX == MAX_UEB_READ == 1999

@@ -22,6 +22,14 @@ EXTENSION_SIZE_READ_MAX = 1999  # bytes a reader takes, hashes or parses
 SEGMENT_MEMORY_MAX = 64 << 20  # bytes a reader is ready to spend on one segment
 _KEY = re.compile(r"[A-Za-z_-]+", re.ASCII)
 _ENTRY = re.compile(rb"([A-Za-z_-]+):(0|[1-9][0-9]{0,19}):")  # followed by the value and a comma
+_USUAL = re.compile(
+    rb"codec_name:3:crs,codec_params:(\d{1,3}):([\d-]+),crypttext_hash:32:.{32},crypttext_root_hash:32:.{32},"
+    rb"needed_shares:(\d):(\d+),num_segments:(\d{1,2}):(\d+),segment_size:(\d{1,2}):([1-9]\d{0,19}),"
+    rb"share_root_hash:32:.{32},size:(\d{1,2}):(\d+),tail_codec_params:(\d{1,3}):([\d-]+),"
+    rb"total_shares:(\d):(\d+),",
+    re.DOTALL | re.ASCII,
+)
+"""The block as writers make it: pairs of the length and the text of each number."""
 _DIGITS = re.compile(rb"[0-9]{1,20}")
 
 
@@ -88,6 +96,18 @@ class ExtensionBlock:
                 "share_root_hash": self.share_root_hash,
             }
         )
+
+
+def is_usual(data: bytes) -> bool:
+    """True if these bytes are a block as writers make it; anything else has to be parsed to be judged."""
+    usual = _USUAL.fullmatch(data)
+    if usual is None:
+        return False
+    numbers = usual.groups()
+    return all(
+        len(text) == int(length) and not (len(length) > 1 and length.startswith(b"0"))
+        for length, text in zip(numbers[::2], numbers[1::2], strict=True)
+    )
 
 
 def packed_length(plan: Segmentation) -> int:

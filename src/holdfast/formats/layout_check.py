@@ -18,6 +18,7 @@ from holdfast.formats.extension_block import (
     EXTENSION_SIZE_READ_MAX,
     ExtensionBlock,
     check_redundant,
+    is_usual,
     stated_segmentation,
 )
 from holdfast.formats.segmentation import Segmentation
@@ -52,7 +53,10 @@ def check_layout(read: Read, length: int, *, deep: bool = False) -> None:
     header = parse_header(start)
     _check_places(header, length)
     try:
-        block = ExtensionBlock.from_bytes(_extension_block(read, header, length))
+        data = _extension_block(read, header, length)
+        if not deep and is_usual(data):
+            return
+        block = ExtensionBlock.from_bytes(data)
         if deep:
             plan = stated_segmentation(block)
             check_redundant(block, plan)

@@ -350,7 +350,7 @@ async def open_storage(
         workers = Workers(settings.workers)
         writer = CatalogWriter(catalog, disk)
         admission = Admission(settings, catalog.totals()[1], free_space_of(places.shares))
-        waiting = WaitingShares(places, disk, writer, workers, admission)
+        waiting = WaitingShares(places, disk, catalog, writer, workers, admission)
         try:
             engine = StorageEngine(
                 StorageParts(

@@ -57,7 +57,7 @@ def recover_logs(catalog: Catalog, disk: Disk, directory: StorageDirectory) -> i
     for share in shares:
         _restore(disk, directory, share)
     synchronise_places(disk, directory, [(share.index, share.number) for share in shares])
-    _enter(catalog, shares)
+    _enter(catalog, entries(catalog, shares))
     for each in logs:
         if Path(each.path).exists():
             each.remove()
@@ -87,8 +87,8 @@ def _restore(disk: Disk, directory: StorageDirectory, share: LoggedShare) -> Non
     disk.replace(waiting, place)
 
 
-def _enter(catalog: Catalog, shares: Sequence[LoggedShare]) -> None:
-    """Put into the catalog what is not there yet."""
+def entries(catalog: Catalog, shares: Sequence[LoggedShare]) -> Changes:
+    """Return what makes the catalog know these shares. It may know some, or others whose files were lost."""
     changes = Changes()
     entered: dict[Place, int] = {}
     for share in shares:
@@ -99,6 +99,10 @@ def _enter(catalog: Catalog, shares: Sequence[LoggedShare]) -> None:
             changes.put_share(share.index, share.number, Kind.IMMUTABLE, size, replaces=known)
         changes.put_lease(share.index, share.number, share.lease)
         entered[place] = size
+    return changes
+
+
+def _enter(catalog: Catalog, changes: Changes) -> None:
     if not changes.steps:
         return
     with catalog.engine.begin() as connection:

@@ -95,6 +95,10 @@ class Redo:
             promised.append(_Move(serial, index, number, name, kind, content is not None))
         changes.afterwards = lambda: self._apply_all(promised)
 
+    def owes(self, index: StorageIndex) -> bool:
+        """Tell whether a file of ``index`` is still to be put into its place because that failed."""
+        return index in self._stuck
+
     async def make_room(self) -> None:
         """Wait while too many promises are pending."""
         if len(self._done) >= PENDING_MAX:

@@ -32,7 +32,7 @@ _HEAD = struct.Struct(">24sQL")  # magic, generation, checksum of both
 _RECORD = struct.Struct(">L16sHL32s32sLQ")  # checksum; index, number, size; the lease
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoggedShare:
     """A share with the lease it came with."""
 

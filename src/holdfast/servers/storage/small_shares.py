@@ -76,7 +76,8 @@ class SmallShares:
     def _may_be_fresh(self, taking: _Taking) -> bool:
         """Take the lock of an index that nobody is at work on, and of which nothing waits."""
         parts, index = self._parts, taking.request.index
-        return not parts.uploads.of(index) and not parts.waiting.of(index) and parts.locks.take(index)
+        busy = parts.uploads.of(index) or parts.waiting.of(index) or parts.redo.owes(index)
+        return not busy and parts.locks.take(index)
 
     async def _store_beside_others(self, taking: _Taking) -> None:
         parts = self._parts
@@ -221,6 +222,8 @@ class _FreshShares:
 
     def _is_new(self, request: StoreRequest) -> bool:
         parts, index = self._parts, request.index
+        if not os.path.lexists(parts.directory.index_directory(index)):
+            return True
         if parts.catalog.shares_of(index):
             return False
         return not any(os.path.lexists(parts.directory.share(index, number)) for number in request.shares)

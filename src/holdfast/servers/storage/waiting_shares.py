@@ -17,11 +17,11 @@ from typing import Protocol
 
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.admission import Admission
-from holdfast.servers.storage.catalog import Changes, Kind
+from holdfast.servers.storage.catalog import Catalog
 from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk, refusal_of
-from holdfast.servers.storage.logged_files import Place, put_into_place
+from holdfast.servers.storage.logged_files import Place, entries, put_into_place
 from holdfast.servers.storage.redo import synchronise_places
 from holdfast.servers.storage.share_log import LoggedShare, ShareLog, log_paths
 from holdfast.servers.storage.workers import Workers
@@ -60,12 +60,14 @@ class WaitingShares:
         self,
         directory: StorageDirectory,
         disk: Disk,
+        catalog: Catalog,
         writer: CatalogWriter,
         workers: Workers,
         admission: Admission,
     ) -> None:
         self._directory = directory
         self._disk = disk
+        self._catalog = catalog
         self._writer = writer
         self._workers = workers
         self._admission = admission
@@ -240,12 +242,8 @@ class WaitingShares:
     async def _place(self) -> None:
         batch = [share for shares in self._by_index.values() for share in shares.values()]
         placed, failure = await self._workers.run(put_into_place, self._disk, self._directory, batch)
-        changes = Changes()
-        for share in placed:
-            changes.put_share(share.index, share.number, Kind.IMMUTABLE, len(share.data))
-            changes.put_lease(share.index, share.number, share.lease)
         if placed:
-            await self._writer.commit(changes)
+            await self._writer.commit(await self._workers.run(entries, self._catalog, placed))
         for share in placed:
             self._forget(share)
         if failure is not None:
