@@ -51,10 +51,10 @@ class Turns:
         for index in sorted(self._keys):
             while index not in self.held:
                 keys = self._keys[index]
-                asked = asyncio.get_running_loop().time()
                 try:
                     turn = await self._server.turn(index, write_enabler(keys.write_key, self._sid))
-                    self._turns[index] = turn.turn, asked + turn.ttl_s
+                    # It begins when it is given, which may be long after it was asked for.
+                    self._turns[index] = turn.turn, asyncio.get_running_loop().time() + turn.ttl_s
                 except BadWriteEnablerError:
                     if index in enrolled:
                         raise
