@@ -1,11 +1,12 @@
-"""Drives kept safe: frozen, bundled and backed up to a grid, and back again when their server is gone for good;
-commands and nodes as their users run them."""
+"""Drives kept safe: frozen, bundled and backed up to a grid, and back again when their server is gone for
+good; commands and nodes as their users run them."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -175,4 +176,35 @@ def test_a_bundle_proves_what_it_holds_and_follows_what_is_there(world: World, t
     assert forward.text == behind.text
     assert does(reader, "ls", forward.text).text.split("\n") == ["one", "two"]
     lose(first)
+    lose(second)
+
+
+def test_a_running_node_takes_snapshots_and_links_them(world: World) -> None:
+    first = world.service("regular")
+    client = world.client("keeper", first)
+    does(client, "create-alias", "docs")
+    does(client, "put", "-", "docs:a/x", stdin=DATA)
+    does(client, "mkdir", "~/Snapshots")
+    with open(client.directory / "holdfast.toml", "a") as file:
+        file.write('[vdrive.snapshot.daily]\npath = "docs:"\n')
+        file.write('[vdrive.snapshot.safe]\npath = "docs:"\nkind = "bundle"\nevery = "1h"\n')
+    client.start()
+    deadline = time.monotonic() + 30
+    while len(does(client, "ls", "~/Snapshots").text.splitlines()) < 2:
+        assert time.monotonic() < deadline, client.log
+        time.sleep(0.1)
+    found = {one["name"]: one for one in json.loads(does(client, "vdrive", "snapshots", "--json").stdout)}
+    assert found.keys() == {"daily", "safe"}
+    assert does(client, "get", f"~/Snapshots/{found['daily']['linked']}/a/x").stdout == DATA
+    client.stop()
+    client.start()
+    lose(first)
+    write_cap = json.loads(does(client, "list-aliases", "--json").stdout)["docs"]["readwrite"]
+    second = world.service("standby")
+    does(client, "vdrive", "restore", found["safe"]["cap"], write_cap, "--to", nurl_of(second), "--redirect")
+    assert does(client, "get", "docs:a/x").stdout == DATA
+    again = json.loads(does(client, "vdrive", "snapshots", "--json").stdout)
+    assert again == list(found.values())  # those were fresh
+    assert "daily" in does(client, "vdrive", "snapshots").text
+    client.stop()
     lose(second)

@@ -15,6 +15,7 @@ from holdfast.cli.vdrive_healing import heal
 from holdfast.cli.vdrive_looking import ls, watch
 from holdfast.cli.vdrive_pinning import pin
 from holdfast.cli.vdrive_snapshot import snapshot
+from holdfast.cli.vdrive_snapshots import snapshots
 
 
 @click.group()
@@ -24,5 +25,7 @@ def vdrive() -> None:
     """
 
 
-for command in (head, watch, ls, pin, heartbeat, heal, export_, import_, snapshot, restore, account, dump):
+for command in (head, watch, ls, pin, heartbeat, heal):
+    vdrive.add_command(command)
+for command in (snapshot, snapshots, restore, export_, import_, account, dump):
     vdrive.add_command(command)

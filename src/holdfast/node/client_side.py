@@ -53,6 +53,7 @@ async def open_client_side(
     # What has no drive does not load one.
     from holdfast.node.drive_client import open_drive_client
     from holdfast.node.root_watch import watching_roots
+    from holdfast.node.snapshots import taking_snapshots
 
     async with AsyncExitStack() as stack:
         grid = await stack.enter_async_context(open_grid(records, settings))
@@ -63,6 +64,7 @@ async def open_client_side(
             open_drive_client(private, grid, settings, vdrive, (meeting, meeting_settings))
         )
         await stack.enter_async_context(watching_roots(drive))
+        await stack.enter_async_context(taking_snapshots(drive, private, vdrive.snapshots))
         yield ClientSide(grid, watch, settings.encoding, drive)
 
 

@@ -26,6 +26,7 @@ VerifyOnClose = Literal["off", "layout", "deep"]
 Admission = Literal["open", "approve"]
 UseStale = Literal["none", "read", "all"]
 PrivateRootKind = Literal["vdrive", "grid", "none"]
+SnapshotKind = Literal["freeze", "bundle"]
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 DAY_S = 86_400
@@ -83,6 +84,18 @@ class VdriveServerConfig:
     expire_enabled: bool = False  # directories that nobody holds a lease on are deleted in the end
     expire_grace_s: int = 30 * DAY_S
     expire_archive: str = ""  # directory for bundles of what is deleted
+    backup_every_s: int = 0  # what has changed is stored in the node's own grid; 0: it is not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotConfig:
+    """A tree that the running node keeps snapshots of."""
+
+    name: str
+    path: str  # ALIAS:PATH, or ~/PATH
+    kind: SnapshotKind = "freeze"
+    every_s: int = DAY_S
+    keep: int = 30  # so many of the newest are remembered and linked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +107,7 @@ class VdriveConfig:
     require_fresh: bool = False  # directories that their writers keep fresh, and that are not, are an error
     chain_limit: int = 50_000  # versions of which a reader follows every head
     auto_heal: bool = True  # what a server has lost is sent to it again
+    snapshots: tuple[SnapshotConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,8 @@ from holdfast.node.config import (
     NodeConfig,
     NodeSettings,
     PrivateRootKind,
+    SnapshotConfig,
+    SnapshotKind,
     StorageConfig,
     UseStale,
     VdriveConfig,
@@ -39,6 +41,9 @@ from holdfast.node.toml_table import TomlTable
 HISTORY_MIN_S = 15 * 60
 GRACE_MIN_S = 14 * DAY_S
 NICKNAME_MAX = 64  # characters, as in an announcement
+EVERY_MIN_S = 60
+BACKUP_EVERY_S = 3600
+SNAPSHOT_NAME_MAX = 64  # characters
 
 
 def read_config(values: Mapping[str, object], source: str) -> NodeConfig:
@@ -124,6 +129,8 @@ def _introducer(table: TomlTable, *, present: bool) -> IntroducerConfig:
 def _vdrive_server(table: TomlTable, *, present: bool) -> VdriveServerConfig:
     default = VdriveServerConfig()
     expire = table.table("expire")
+    has_backup = "backup" in table.left()
+    backup = table.table("backup")
     config = VdriveServerConfig(
         enabled=table.flag("enabled", present),
         database=_database(table),
@@ -138,12 +145,16 @@ def _vdrive_server(table: TomlTable, *, present: bool) -> VdriveServerConfig:
         expire_enabled=expire.flag("enabled", default.expire_enabled),
         expire_grace_s=expire.seconds("grace", default.expire_grace_s),
         expire_archive=expire.text("archive", default.expire_archive),
+        backup_every_s=backup.seconds("every", BACKUP_EVERY_S if has_backup else 0),
     )
     if config.history_s < HISTORY_MIN_S:
         raise table.error("history", "must be 15m or more")
     if config.expire_grace_s < GRACE_MIN_S:
         raise expire.error("grace", "must be 14d or more")
+    if 0 < config.backup_every_s < EVERY_MIN_S:
+        raise backup.error("every", "must be 1m or more, or 0 for never")
     expire.finish()
+    backup.finish()
     table.finish()
     return config
 
@@ -173,9 +184,37 @@ def _vdrive(table: TomlTable, *, present: bool) -> VdriveConfig:
         require_fresh=table.flag("require-fresh", default.require_fresh),
         chain_limit=table.number("chain-limit", default.chain_limit, 1000, 10_000_000),
         auto_heal=table.flag("auto-heal", default.auto_heal),
+        snapshots=_snapshots(table.table("snapshot")),
     )
     table.finish()
     return config
+
+
+def _snapshots(table: TomlTable) -> tuple[SnapshotConfig, ...]:
+    found = []
+    for name in table.left():
+        one = table.table(name)
+        default = SnapshotConfig(name=name, path="")
+        config = SnapshotConfig(
+            name=name,
+            path=one.text("path", ""),
+            kind=cast(SnapshotKind, one.choice("kind", default.kind, ("freeze", "bundle"))),
+            every_s=one.seconds("every", default.every_s),
+            keep=one.number("keep", default.keep, 1, 10_000),
+        )
+        if not 0 < len(name) <= SNAPSHOT_NAME_MAX or not name.isprintable() or "/" in name:
+            raise table.error(name, f"must be a name of at most {SNAPSHOT_NAME_MAX} characters without /")
+        if ":" not in config.path and not config.path.startswith("~"):
+            raise one.error("path", 'must say which directory: "ALIAS:PATH", or "~/PATH"')
+        if config.path.startswith(("URI:", "ro.URI:")):
+            raise one.error(
+                "path", "must not be a capability, since this file is no secret; give it an alias"
+            )
+        if config.every_s < EVERY_MIN_S:
+            raise one.error("every", "must be 1m or more")
+        one.finish()
+        found.append(config)
+    return tuple(found)
 
 
 def _client(table: TomlTable, source: str, *, present: bool) -> ClientConfig:

@@ -80,6 +80,10 @@ history = "1h"
 enabled = false
 grace = "30d"
 # archive = "/srv/archive"
+
+# Store what has changed in the grid that this node is a client of, every so often.
+# [vdrive-server.backup]
+# every = "1h"
 """
 
 _CLIENT = """
@@ -119,6 +123,13 @@ private-root = {private_root}
 
 # Refuse a directory that its writers promised to keep fresh, and that is not.
 require-fresh = false
+
+# Trees that the running node keeps snapshots of: "freeze" (to be read) or "bundle" (to be restored).
+# [vdrive.snapshot.documents]
+# path = "docs:"
+# kind = "freeze"
+# every = "1d"
+# keep = 30
 """
 
 _COMMON = """
@@ -227,6 +238,7 @@ def _tables(config: NodeConfig) -> dict[str, dict[str, object]]:
             "grace": server.expire_grace_s,
             "archive": server.expire_archive,
         },
+        "vdrive-server.backup": {"every": server.backup_every_s},
         "client": {
             "enabled": client.enabled,
             "servers": client.servers,
@@ -244,6 +256,15 @@ def _tables(config: NodeConfig) -> dict[str, dict[str, object]]:
             "require-fresh": config.vdrive.require_fresh,
             "chain-limit": config.vdrive.chain_limit,
             "auto-heal": config.vdrive.auto_heal,
+        },
+        **{
+            f"vdrive.snapshot.{_key(one.name)}": {
+                "path": one.path,
+                "kind": one.kind,
+                "every": one.every_s,
+                "keep": one.keep,
+            }
+            for one in config.vdrive.snapshots
         },
         "introducer-client": {
             "use-stale": config.meeting.use_stale,
