@@ -91,21 +91,20 @@ class Disk:
         """Set the length of a file; new bytes read as zero."""
         os.ftruncate(descriptor, size)
 
-    def copy(self, source: int, target: int, size: int) -> None:
-        """Copy the first ``size`` bytes of one file to another, sharing blocks where the file system can."""
-        done = 0
-        while done < size:
+    def copy(self, source: int, target: int, begin: int, end: int) -> None:
+        """Copy ``[begin, end)`` of one file to another, sharing blocks where the file system can."""
+        while begin < end:
             try:
-                count = os.copy_file_range(source, target, size - done, done, done)
+                count = os.copy_file_range(source, target, end - begin, begin, begin)
             except OSError as error:
                 if error.errno not in NOT_OFFERED:
                     raise
-                piece = os.pread(source, min(COPY_PIECE, size - done), done)
-                self.write(target, piece, done)
+                piece = os.pread(source, min(COPY_PIECE, end - begin), begin)
+                self.write(target, piece, begin)
                 count = len(piece)
             if count == 0:
                 raise OSError(errno.EIO, "the file became shorter while it was copied")
-            done += count
+            begin += count
 
     def sync_file(self, descriptor: int) -> None:
         """Return once the contents of the file are on stable storage."""

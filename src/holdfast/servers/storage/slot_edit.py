@@ -69,6 +69,18 @@ def plan_edit(share: ShareFile | None, vectors: ShareVectors, size_max: int) -> 
     return SlotEdit(old_size, written_size, new_size, extra_offset, share is None or extra_offset > old_extra)
 
 
+def kept_ranges(writes: Sequence[WriteVector], size: int) -> list[tuple[int, int]]:
+    """Return which bytes of a share of ``size`` bytes no write replaces: begin and end of each range."""
+    kept, done = [], 0
+    for begin, end in sorted((write.offset, write.offset + len(write.data)) for write in writes):
+        if done < min(begin, size):
+            kept.append((done, min(begin, size)))
+        done = max(done, end)
+    if done < size:
+        kept.append((done, size))
+    return kept
+
+
 def write_container(
     disk: Disk,
     target: int,
@@ -90,7 +102,8 @@ def write_container(
         assert isinstance(container, MutableContainer)
         header = read_fully(share.descriptor, 0, MUTABLE_HEADER_SIZE)
         extra = read_fully(share.descriptor, container.extra_offset, share.extra_length)
-        disk.copy(share.descriptor, target, MUTABLE_HEADER_SIZE + share.size)
+        for begin, end in kept_ranges(writes, share.size):
+            disk.copy(share.descriptor, target, MUTABLE_HEADER_SIZE + begin, MUTABLE_HEADER_SIZE + end)
     for write in writes:
         if write.data:
             disk.write(target, write.data, MUTABLE_HEADER_SIZE + write.offset)
