@@ -44,3 +44,11 @@ def test_a_command_that_leaves_the_work_to_a_node_loads_next_to_nothing(module: 
 
 def test_the_client_of_a_local_grid_is_where_nodes_say_it_is() -> None:
     assert (running_node.GRID_FILE, running_node.GRID_CLIENT) == (places.GRID_FILE, places.GRID_CLIENT)
+
+
+def test_a_command_that_works_itself_does_not_load_what_only_progress_bars_need() -> None:
+    program = "import sys, holdfast.cli.commands, holdfast.cli.cp; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "structlog" in loaded
+    assert [name for name in loaded if name.partition(".")[0] in ("rich", "pygments", "sqlalchemy")] == []

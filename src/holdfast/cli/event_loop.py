@@ -5,6 +5,7 @@ transfers then give back what they hold, and no half-written file stays.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
@@ -14,7 +15,6 @@ from typing import Any, TypeVar
 
 from holdfast.cli.interrupts import SIGNALS, InterruptedBySignalError
 from holdfast.node.event_loop import loop_factory
-from holdfast.node.logs import log_to_stream
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def _set_up_logs() -> None:
     """Show logs only to who looks for a defect; what matters to others is in the results."""
     if os.environ.get("HOLDFAST_DEBUG") == "1":
+        from holdfast.node.logs import log_to_stream
+
         log_to_stream(sys.stderr, logging.INFO)
     else:
         logging.getLogger().addHandler(logging.NullHandler())
@@ -75,3 +77,20 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
             loop.remove_signal_handler(number)
             signal.signal(number, before[number])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _load_structlog() -> None:
+    """Load structlog, which every client needs, but not rich with it.
+
+    It would load that for coloured tracebacks: sixty modules that most commands have no other use for.
+    """
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # the way to say that there is none
+    try:
+        importlib.import_module("structlog")
+    finally:
+        del sys.modules["rich"]
+
+
+_load_structlog()

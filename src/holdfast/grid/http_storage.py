@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import TypeVar
 
 from holdfast.errors import ServerError, WrongServerKeyError
+from holdfast.grid.shared_question import SharedQuestion
 from holdfast.grid.store_queue import StoreQueue
 from holdfast.interfaces.storage import (
     Allocation,
@@ -60,6 +61,7 @@ class HttpStorageServer:
         self._connections = connections
         self._on_contact = on_contact
         self._features: frozenset[str] | None = None
+        self._asking_features = SharedQuestion(self._ask_features)
         self._small = StoreQueue(self._store_all)
         self._authorization = ("Authorization", calls.authorization_value(swissnum))
 
@@ -172,12 +174,15 @@ class HttpStorageServer:
     async def features(self) -> frozenset[str]:
         """Return the names of the extensions the server offers; asked once."""
         if self._features is None:
-            try:
-                answer = await self._call("GET", extensions.VERSION_PATH, (), None, silence_s=VERSION_S)
-                self._features = extensions.decode_features(bytes(answer.body))
-            except (NoSuchShareError, BadRequestError):
-                self._features = frozenset()
+            self._features = await self._asking_features.answer()
         return self._features
+
+    async def _ask_features(self) -> frozenset[str]:
+        try:
+            answer = await self._call("GET", extensions.VERSION_PATH, (), None, silence_s=VERSION_S)
+            return extensions.decode_features(bytes(answer.body))
+        except (NoSuchShareError, BadRequestError):
+            return frozenset()
 
     async def read_slot(
         self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None = None

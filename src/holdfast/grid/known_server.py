@@ -19,6 +19,7 @@ import structlog
 from holdfast.crypto import lease_secrets
 from holdfast.errors import ServerError, WrongServerKeyError
 from holdfast.grid.server_state import ServerState
+from holdfast.grid.shared_question import SharedQuestion
 from holdfast.interfaces.storage import (
     Allocation,
     LeaseSecrets,
@@ -170,6 +171,7 @@ class KnownServer:
         self._state, self._reason, self._since = "unknown", "not tried yet", time.time()
         self._delay_s = RETRY_FIRST_S
         self._version: ServerVersion | None = None
+        self._asking_version = SharedQuestion(self._ask_version)
         self._version_at: float | None = None  # monotonic; None: to be asked again
         self._latency_s: float | None = None
         self._errors = 0
@@ -230,7 +232,7 @@ class KnownServer:
         Raises:
             ServerError: it gave no usable answer.
         """
-        return self.recent_version or await self._ask_version()
+        return self.recent_version or await self._asking_version.answer()
 
     async def probe(self, timeout_s: float) -> None:
         """Ask for the version, to see whether the server is up. Its state then says so.
