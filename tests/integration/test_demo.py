@@ -56,6 +56,7 @@ def test_it_reads_a_file_back_from_the_three_servers_left_of_ten(tmp_path: Path)
     assert len(killed.split(": ")[1].split(", ")) == 7
     assert len(left.split(": ")[1].split(", ")) == 3
     assert "every byte is the same" in stdout
+    assert "  ~/demo/file\n" in stdout
     assert "holdfast grid start" in stdout
     assert stderr == ""
     assert list(place.iterdir()) == []

@@ -12,7 +12,7 @@ from holdfast import errors
 from holdfast.cli.commands import EPILOG
 from holdfast.cli.exit_codes import _NAMED, MEANINGS, ExitCode, exit_code_of
 from holdfast.cli.messages import sentence_for, size_text
-from holdfast.interfaces import drive
+from holdfast.interfaces import drive, vdrive_errors
 from holdfast.node import aliases
 
 USAGE = Path(__file__).parents[2] / "docs/usage.md"
@@ -43,6 +43,11 @@ KINDS = [
         (drive.ChildAlreadyPresentError, ExitCode.NAME),
         (drive.VersionMismatchError, ExitCode.CONFLICT),
         (drive.MoveIncompleteError, ExitCode.UNAVAILABLE),
+        (vdrive_errors.NoSuchDirectoryError, ExitCode.UNRECOVERABLE),
+        (vdrive_errors.NoPublicRootError, ExitCode.UNAVAILABLE),
+        (vdrive_errors.QuotaExceededError, ExitCode.UNAVAILABLE),
+        (vdrive_errors.NotAuthorisedToCreateError, ExitCode.CAPABILITY),
+        (vdrive_errors.ContendedDirectoryError, ExitCode.UNAVAILABLE),
         (aliases.AliasTakenError, ExitCode.NAME),
         (aliases.AliasNameError, ExitCode.INPUT),
         (aliases.UnknownAliasError, ExitCode.CAPABILITY),

@@ -30,12 +30,13 @@ from holdfast.grid.progress import Progress
 from holdfast.grid.results import UploadResult
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid
-from holdfast.node.wiring import connect
+from holdfast.node.wiring import connect, open_drive
 
 SERVERS, KILLED = 10, 7
 ENCODING = EncodingSettings(shares_needed=3, happiness=7, shares_total=10)
 OWN_FILE_SIZE = 50_000_000  # bytes
 PIECE = 1 << 20  # bytes
+PLACE = "demo"  # directory in the private root
 SPACE_FACTOR = 10 / 3 + 1 + 0.1  # shares, the copy read back, hashes
 
 NEXT = """\
@@ -46,6 +47,7 @@ Nothing is left of this grid. To try it at your own pace:
   holdfast grid kill ~/my-grid amber
   holdfast get CAPABILITY COPY
   holdfast check --verify CAPABILITY
+  holdfast put FILE '~/papers/file' && holdfast ls '~/papers'
   holdfast grid stop ~/my-grid"""
 
 
@@ -54,7 +56,8 @@ Nothing is left of this grid. To try it at your own pace:
     "--file", type=click.Path(path_type=Path), help="The file to store. Default: 50 MB of random bytes."
 )
 def demo(file: Path | None) -> None:
-    """Store a file on a grid of ten servers of its own, kill seven, read it back from the three left.
+    """Store a file on a grid of ten servers of its own, kill seven, read it back from the three left, and
+    give it a path in a directory.
 
     Takes room for about 4.5 times the size of the file, in a temporary directory (TMPDIR says where) that is
     removed at the end.
@@ -67,6 +70,7 @@ def demo(file: Path | None) -> None:
         _show(grid, result)
         _kill(grid)
         _read_back(grid, result.uri, stored, place / "read-back")
+        _name(grid, result.uri, stored.name)
     click.echo(f"\n{NEXT}")
 
 
@@ -120,6 +124,23 @@ def _read_back(grid: LocalGrid, uri: str, original: Path, copy: Path) -> None:
     if not _equal(original, copy):
         raise IntegrityError("the file read back is not the file stored")
     click.echo("  every byte is the same")
+
+
+def _name(grid: LocalGrid, uri: str, name: str) -> None:
+    click.echo("\nGiving it a place in the private root, at the virtual drive server:")
+    began = time.monotonic()
+    for path in event_loop.run(_link(grid, uri, name)):
+        click.echo(f"  {path}")
+    click.echo(f"  {_seconds(began)}; holdfast ls and get take such paths")
+
+
+async def _link(grid: LocalGrid, uri: str, name: str) -> list[str]:
+    """Link the file below the private root; return the paths of all that is there."""
+    async with open_drive(grid.client_directory) as client:
+        assert client.vdrive is not None, "a client of a local grid has one"
+        root = await client.vdrive.get_private_root()
+        await (await root.create_empty_directory(PLACE)).set_uri(name, uri)
+        return [f"~/{'/'.join(item.path)}" async for item in root.iter_manifest() if item.path]
 
 
 def _equal(original: Path, copy: Path) -> bool:

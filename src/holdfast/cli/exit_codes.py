@@ -37,7 +37,7 @@ MEANINGS = {
     ExitCode.DEFECT: "a defect of Holdfast (HOLDFAST_DEBUG=1 shows where)",
     ExitCode.USAGE: "wrong use of the command line",
     ExitCode.UNHEALTHY: "check: shares are missing or wrong, the file can be read",
-    ExitCode.UNRECOVERABLE: "fewer good shares than needed were found; trying later may help",
+    ExitCode.UNRECOVERABLE: "too few good shares were found, or no such directory; trying later may help",
     ExitCode.INPUT: "a local file or directory cannot be used: missing, a directory, full disk, ...",
     ExitCode.SOURCE_CHANGED: "the file changed while it was read",
     ExitCode.CAPABILITY: "a capability, alias or invitation is cut, misspelt, used up, or does not fit",
@@ -57,6 +57,9 @@ _NAMED = {
     "holdfast.interfaces.drive.ChildOfWrongTypeError": ExitCode.NAME,
     "holdfast.interfaces.drive.NoSuchChildError": ExitCode.NAME,
     "holdfast.interfaces.drive.NotADirectoryNodeError": ExitCode.NAME,
+    "holdfast.interfaces.vdrive_errors.NoPublicRootError": ExitCode.UNAVAILABLE,
+    "holdfast.interfaces.vdrive_errors.NoSuchDirectoryError": ExitCode.UNRECOVERABLE,
+    "holdfast.interfaces.vdrive_errors.NoSuchVdriveCallError": ExitCode.UNAVAILABLE,
     "holdfast.node.aliases.AliasTakenError": ExitCode.NAME,
 }
 

@@ -39,6 +39,11 @@ def status_view(status: Part, now: float, width: int) -> RenderableType:
         title = f"{up} of {plural(len(servers), 'server')} up"
         picture = _table(servers, now) if width >= WIDE else _blocks(servers, now)
         parts.append(_section(title, [picture] if servers else []))
+    vdrives = status.get("vdrives") or ()
+    if vdrives:
+        roots = [f"{name} root" for name, known in (status.get("roots") or {}).items() if known]
+        title = "virtual drive servers" + (f"; known: {', '.join(roots)}" if roots else "")
+        parts.append(_section(title, [_vdrive(one) for one in vdrives]))
     transfers = status.get("transfers") or ()
     if transfers:
         parts.append(_section("transfers", [_transfers(transfers, width)]))
@@ -77,6 +82,21 @@ def _own_services(status: Part) -> Iterator[Text]:
     if introducer:
         facts = [f"{value} {str(name).replace('_', ' ')}" for name, value in introducer.items()]
         yield Text(printable(f"introducer: {', '.join(facts)}"))
+    vdrive = status.get("vdrive")
+    if vdrive:
+        yield Text(
+            printable(f"virtual drive: accounts {vdrive['accounts']}, public root {vdrive['public_root']}")
+        )
+
+
+def _vdrive(service: Part) -> Text:
+    name = printable(str(service.get("nickname") or "")) or short_id(str(service["id"]))
+    facts = [", ".join(service.get("addresses") or ()), f"accounts {service.get('accounts') or UNKNOWN}"]
+    if service.get("announced") != "fresh":
+        facts.append(f"announced: {service.get('announced')}")
+    if service.get("own"):
+        facts.append("new directories go there")
+    return Text(f"{name} {short_id(str(service['id']))} · {printable(', '.join(filter(None, facts)))}")
 
 
 def _introducer(introducer: Part, now: float) -> Text:

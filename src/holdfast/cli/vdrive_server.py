@@ -19,6 +19,7 @@ from holdfast.cli.options import json_option, size_value
 from holdfast.cli.tables import table_text
 from holdfast.crypto import base32
 from holdfast.errors import InputError
+from holdfast.node.vdrive_operating import USUAL_ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from holdfast.servers.vdrive.checking import CheckReport
 
 INDEX_SIZES = (5, 32)  # bytes
-DIRECTORIES, ENTRIES, BYTES = 10_000, 1_000_000, 4 << 30  # of an account, unless it is said
 
 
 @click.group("vdrive-server")
@@ -46,8 +46,20 @@ def account() -> None:
 @account.command()
 @directory_argument
 @click.option("--label", required=True, metavar="TEXT", help="What you call it.")
-@click.option("--dirs", type=click.IntRange(0), default=DIRECTORIES, show_default=True, help="Directories.")
-@click.option("--entries", type=click.IntRange(0), default=ENTRIES, show_default=True, help="Entries in all.")
+@click.option(
+    "--dirs",
+    type=click.IntRange(0),
+    default=USUAL_ACCOUNT.directories,
+    show_default=True,
+    help="Directories.",
+)
+@click.option(
+    "--entries",
+    type=click.IntRange(0),
+    default=USUAL_ACCOUNT.entries,
+    show_default=True,
+    help="Entries in all.",
+)
 @click.option("--bytes", "size", metavar="BYTES", callback=size_value, help="Bytes in all. Default: 4Gi.")
 @json_option
 def add(directory: Path, label: str, dirs: int, entries: int, size: int | None, as_json: bool) -> None:
@@ -58,7 +70,9 @@ def add(directory: Path, label: str, dirs: int, entries: int, size: int | None, 
     """
     from holdfast.interfaces.vdrive import Counts
 
-    made = event_loop.run(_add(directory, label, Counts(dirs, entries, BYTES if size is None else size)))
+    made = event_loop.run(
+        _add(directory, label, Counts(dirs, entries, USUAL_ACCOUNT.size if size is None else size))
+    )
     if as_json:
         print_json({"id": made.id, "token": made.token})
     else:

@@ -23,6 +23,7 @@ from holdfast.node.control.listener import serve_control
 from holdfast.node.control.paths import PathRules
 from holdfast.node.control.tokens import Tokens
 from holdfast.node.metrics import Figure
+from holdfast.node.vdrive_status import roots_of, vdrives_of
 from holdfast.protocol.versions import OLDEST_SUPPORTED
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class ControlledProcess:
             "transfers": [] if self.grid is None else [asdict(one) for one in self.grid.transfers],
             "storage": self._storage(),
             "introducer": None if self.services.introducer is None else self.services.introducer.counts(),
+            "vdrive": self._vdrive(),
+            "vdrives": [] if self.client is None else vdrives_of(self.client.drive),
+            "roots": {} if self.client is None else roots_of(self.client.drive),
         }
 
     def figures(self) -> Iterable[Figure]:
@@ -110,6 +114,12 @@ class ControlledProcess:
     async def wait_for_connections(self, count: int, timeout_s: float) -> int:
         """Return how many storage servers are connected: once ``count`` are, or after ``timeout_s``."""
         return 0 if self.client is None else await self.client.watch.wait_for_connections(count, timeout_s)
+
+    def _vdrive(self) -> dict[str, str] | None:
+        engine = self.services.vdrive
+        if engine is None:
+            return None
+        return {"accounts": engine.settings.accounts, "public_root": engine.settings.public_root}
 
     def _storage(self) -> dict[str, int] | None:
         engine = self.services.storage

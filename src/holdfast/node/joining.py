@@ -24,7 +24,9 @@ from holdfast.node.config_text import new_config_text
 from holdfast.node.creation import create_client_node, create_server_node
 from holdfast.node.locations import WILDCARD_HOSTS, split_location
 from holdfast.node.outward_address import outward_address
+from holdfast.node.vdrive_places import VdrivePlaces, write_vdrive_places
 from holdfast.protocol.invitation import Invitation, Welcome, parse_invitation
+from holdfast.protocol.nurl import parse_nurl
 
 NODE_SPACE = 64 * 1024  # bytes, more than a new node directory takes
 PETNAME_MAX = 60  # characters, which leaves room for a number
@@ -188,6 +190,9 @@ def _create(directory: Path, welcome: Welcome, settings: NodeSettings, options: 
     else:
         settings = NodeSettings(nickname=nickname)
         create_client_node(directory, encoding, nickname=nickname, introducers=introducers)
+    if welcome.vdrive is not None:
+        service, token = welcome.vdrive
+        write_vdrive_places(directory / "private", VdrivePlaces(service=parse_nurl(service), account=token))
     return JoinResult(
         directory=directory,
         role=welcome.role,

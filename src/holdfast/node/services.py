@@ -5,14 +5,17 @@ Source: docs/spec/control-and-introducer.md, sections 3 and 4; docs/spec/vdrive.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from holdfast.errors import HoldfastError
 from holdfast.node.config import NodeConfig
 from holdfast.node.identity import NodeIdentity
 from holdfast.node.introducer_nurls import PUBLISH_FILE, nurls_of, read_introducer_nurls
@@ -26,6 +29,7 @@ from holdfast.node.swissnums import (
 from holdfast.wire.http import Handler
 
 if TYPE_CHECKING:
+    from holdfast.node.welcome import NewAccount
     from holdfast.servers.introducer.engine import IntroducerEngine
     from holdfast.servers.storage.engine import StorageEngine
     from holdfast.servers.vdrive.engine import VdriveEngine
@@ -34,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 STORAGE_DIRECTORY = "storage"
 INTRODUCER_DATABASE = "introducer.sqlite"
+ACCOUNT_S = 20.0  # to make an account for somebody who joins
 
 
 @dataclass(slots=True)
@@ -137,10 +142,33 @@ async def _open_introducer(
         engine,
         read_swissnum(private / PUBLISH_SWISSNUM_FILE),
         read_swissnum(private / SUBSCRIBE_SWISSNUM_FILE),
-        welcome_for(private, config),
+        welcome_for(private, config, _accounts_of(services)),
     )
     services.introducer = engine
     services.handlers["/introducer"] = services.handlers["/invitation"] = handler
+
+
+def _accounts_of(services: Services) -> NewAccount:
+    """Return what makes accounts at the virtual drive server of this node, for those who join."""
+    loop = asyncio.get_running_loop()
+
+    def new_account(label: str) -> str | None:
+        from holdfast.node.vdrive_operating import USUAL_ACCOUNT
+        from holdfast.servers.vdrive import accounts
+
+        engine = services.vdrive
+        if engine is None or engine.settings.accounts != "token":
+            return None
+        add = partial(accounts.add, label=label, allowed=USUAL_ACCOUNT, now=int(engine.clock()))
+        try:
+            made = asyncio.run_coroutine_threadsafe(engine.database.write(add), loop).result(ACCOUNT_S)
+        except (HoldfastError, TimeoutError) as error:
+            # Without an account the invitation is as good; failing now would waste it.
+            log.warning("a node that joins gets no account for directories", reason=str(error))
+            return None
+        return made.token
+
+    return new_account
 
 
 async def _open_vdrive(

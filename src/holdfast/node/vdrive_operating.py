@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.errors import ConfigError
+from holdfast.interfaces.vdrive import Counts
 from holdfast.node.config import NodeConfig, load_config
 from holdfast.node.places import GRID_FILE, GRID_INTRODUCER
 from holdfast.node.vdrive_service import database_url
 
 if TYPE_CHECKING:
     from holdfast.servers.vdrive.database import Database
+
+USUAL_ACCOUNT = Counts(10_000, 1_000_000, 4 << 30)
+"""What an account may use up unless somebody says otherwise."""
 
 
 def vdrive_server_directory(directory: Path) -> tuple[Path, NodeConfig]:

@@ -27,6 +27,7 @@ SHARES_MAX = 256
 ANSWER_MAX = 64 * 1024  # bytes of a welcome
 ROLES = ("client", "server")
 
+_TOKEN = re.compile(r"[A-Za-z0-9]{1,200}", re.ASCII)
 _SHAPE = re.compile(
     r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+):(?P<port>[0-9]{1,5})/(?P<code>[a-z2-7]{42})", re.ASCII
 )
@@ -98,6 +99,7 @@ class Welcome:
         introducers: NURLs: for a server such that it may publish.
         encoding: shares needed, happiness, shares in all; None: the node's own defaults.
         grid: a name for people.
+        vdrive: NURL of a virtual drive server, and the token of an account there; None: there is none.
     """
 
     role: str
@@ -105,6 +107,7 @@ class Welcome:
     introducers: tuple[str, ...] = field(repr=False)
     encoding: tuple[int, int, int] | None
     grid: str
+    vdrive: tuple[str, str] | None = field(default=None, repr=False)
 
 
 def encode_welcome(welcome: Welcome) -> bytes:
@@ -116,6 +119,8 @@ def encode_welcome(welcome: Welcome) -> bytes:
     }
     if welcome.encoding is not None:
         message["encoding"] = welcome.encoding
+    if welcome.vdrive is not None:
+        message["vdrive"] = welcome.vdrive
     return deterministic_cbor.encode(message)
 
 
@@ -126,7 +131,7 @@ def decode_welcome(data: bytes) -> Welcome:
         MalformedMessageError: it is none.
     """
     required = ("role", "nickname", "introducers", "grid")
-    parts = items.fields(items.decoded(data), "welcome", required, ("encoding",))
+    parts = items.fields(items.decoded(data), "welcome", required, ("encoding", "vdrive"))
     role = items.text(parts["role"], "role")
     if role not in ROLES:
         raise MalformedMessageError("role: neither client nor server")
@@ -137,6 +142,7 @@ def decode_welcome(data: bytes) -> Welcome:
         introducers=tuple(_nurl(introducer) for introducer in introducers),
         encoding=_encoding(parts["encoding"]) if "encoding" in parts else None,
         grid=items.shown_text(parts["grid"], "grid", NICKNAME_MAX),
+        vdrive=_account(parts["vdrive"]) if "vdrive" in parts else None,
     )
 
 
@@ -147,6 +153,14 @@ def _nurl(value: object) -> str:
     except ValueError as error:
         raise MalformedMessageError(f"introducer: {error}") from None
     return text
+
+
+def _account(value: object) -> tuple[str, str]:
+    place, token = items.array(value, "vdrive", 2, 2)
+    text = items.text(token, "vdrive")
+    if _TOKEN.fullmatch(text) is None:
+        raise MalformedMessageError("vdrive: the token of an account is letters and digits")
+    return _nurl(place), text
 
 
 def _encoding(value: object) -> tuple[int, int, int]:

@@ -57,7 +57,7 @@ def describe(connection: Connection, index: bytes) -> StoredDirectory:
         select(directories).where(directories.c.idx >= first, directories.c.idx <= end).limit(2)
     ).all()
     if len(rows) != 1:
-        raise NoSuchDirectoryError("no directory" if not rows else "more than one directory has this index")
+        raise NoSuchDirectoryError(f"{'more than one directory' if rows else 'no directory'} has this index")
     return _stored(connection, rows[0])
 
 
