@@ -22,7 +22,11 @@ from holdfast.grid.progress import Progress
 from holdfast.grid.sources import DataSource, StreamSource, open_source
 from holdfast.interfaces import storage
 from holdfast.interfaces.storage import ShareVectors, WriteVector
-from holdfast.protocol.storage_messages import encode_read_test_write_request, read_test_write_frame
+from holdfast.protocol.storage_messages import (
+    encode_read_test_write_request,
+    read_test_write_frame,
+    read_test_write_pieces,
+)
 from holdfast.testing.memory_grid import memory_grid
 
 SEGMENT = 131_073  # bytes of an MDMF segment, 3 of 10
@@ -79,6 +83,8 @@ def test_a_streamed_request_is_the_same_message(
     whole = encode_read_test_write_request({number: ShareVectors(tests, writes)}, reads)
     assert cbor2.loads(b"".join([*parts, frame[-1]])) == cbor2.loads(whole)
     assert b"".join([*parts, frame[-1]]) == whole
+    views = [WriteVector(write.offset, memoryview(write.data)) for write in writes]
+    assert b"".join(read_test_write_pieces({number: ShareVectors(tests, views)}, reads)) == whole
 
 
 @given(

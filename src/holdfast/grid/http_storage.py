@@ -154,7 +154,7 @@ class HttpStorageServer:
             "POST",
             calls.read_test_write_path(index),
             (_secret("write-enabler", write_enabler), *_lease_headers(lease)),
-            [messages.encode_read_test_write_request(vectors, read_vector)],
+            messages.read_test_write_pieces(vectors, read_vector),
             repeatable=False,
         )
         return self._decoded(answer, messages.decode_read_test_write_answer)

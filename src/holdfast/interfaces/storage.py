@@ -76,7 +76,7 @@ class TestVector:
 @dataclass(frozen=True, slots=True)
 class WriteVector:
     offset: int
-    data: bytes
+    data: Buffer
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,7 @@ class Publication:
         """
         vectors = {}
         for number in self.goal.numbers(server):
-            writes = [WriteVector(offset, bytes(data)) for offset, data in writes_of(number)]
+            writes = [WriteVector(offset, data) for offset, data in writes_of(number)]
             vectors[number] = ShareVectors([self._test(server, number)], writes)
         for number in self.goal.deleted(server):
             vectors[number] = ShareVectors([self._test(server, number)], (), new_length=0)

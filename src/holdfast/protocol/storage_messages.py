@@ -22,13 +22,14 @@ from holdfast.interfaces.storage import (
     WriteVector,
 )
 from holdfast.interfaces.storage_errors import BadRequestError
-from holdfast.interfaces.types import MAX_BUCKETS
+from holdfast.interfaces.types import MAX_BUCKETS, Buffer
 
 PROTOCOL_KEY = b"http://allmydata.org/tahoe/protocols/storage/v1"
 UINT_MAX = 2**64 - 1
 TESTS_MAX = 30
 READS_MAX = 30
 REASON_MAX = 32765  # characters
+APART_MIN = 16 * 1024  # bytes of writes that are not copied into a message
 
 
 # -- version
@@ -125,7 +126,7 @@ def encode_read_test_write_request(
                     "test": [
                         {"offset": t.offset, "size": t.size, "specimen": t.specimen} for t in share.tests
                     ],
-                    "write": [{"offset": w.offset, "data": w.data} for w in share.writes],
+                    "write": [{"offset": w.offset, "data": bytes(w.data)} for w in share.writes],
                     "new-length": share.new_length,
                 }
                 for number, share in vectors.items()
@@ -133,6 +134,22 @@ def encode_read_test_write_request(
             "read-vector": [{"offset": offset, "size": size} for offset, size in read_vector],
         }
     )
+
+
+def read_test_write_pieces(
+    vectors: Mapping[int, ShareVectors], read_vector: Sequence[tuple[int, int]]
+) -> list[Buffer]:
+    """Return the same request in pieces, with the data of a large share as they lie in memory."""
+    if len(vectors) == 1:
+        ((number, share),) = vectors.items()
+        if share.new_length is None and sum(len(w.data) for w in share.writes) >= APART_MIN:
+            spans = [(w.offset, len(w.data)) for w in share.writes]
+            frame = read_test_write_frame(number, share.tests, spans, read_vector)
+            pieces: list[Buffer] = []
+            for before, write in zip(frame, share.writes, strict=False):
+                pieces += [before, write.data]
+            return [*pieces, frame[-1]]
+    return [encode_read_test_write_request(vectors, read_vector)]
 
 
 def read_test_write_frame(

@@ -242,7 +242,7 @@ class Publisher:
             if number in deleted:
                 vectors[number] = ShareVectors([test], new_length=0)
             else:
-                writes = [WriteVector(offset, bytes(data)) for offset, data in writes_of(number)]
+                writes = [WriteVector(offset, data) for offset, data in writes_of(number)]
                 vectors[number] = ShareVectors([test], writes)
         return vectors
 
