@@ -208,3 +208,52 @@ def test_a_running_node_takes_snapshots_and_links_them(world: World) -> None:
     assert "daily" in does(client, "vdrive", "snapshots").text
     client.stop()
     lose(second)
+
+
+def test_a_server_that_lost_everything_but_its_keys_is_restored_and_healed(
+    world: World, tmp_path: Path
+) -> None:
+    service = world.service("operated")
+    with open(service.directory / "holdfast.toml", "a") as file:
+        file.write('[vdrive-server.backup]\nevery = "1h"\n')
+    token = run_here("vdrive-server", "account", "add", service.directory, "--label", "amber").text
+    ann, bob = world.client("ann", service), world.client("bob", service)
+    for client in (ann, bob):
+        with open(client.private / "vdrive.toml", "a") as file:
+            file.write(f'account = "{token}"\n')
+    does(ann, "create-alias", "shared")
+    does(ann, "put", "-", "shared:a/before", stdin=DATA)
+    cap = json.loads(does(ann, "list-aliases", "--json").stdout)["shared"]["readwrite"]
+    nurl = does(ann, "vdrive-server", "nurl", service.directory).text
+    assert nurl == nurl_of(service)
+
+    first = does(ann, "vdrive-server", "backup", service.directory)
+    assert first.text.startswith("2 directories, 2 of them stored now")
+    assert "backup.cap" in first.stderr
+    does(bob, "put", "-", f"{cap}/bob1", stdin=b"1")
+    assert does(ann, "vdrive-server", "backup", service.directory).text.startswith(
+        "2 directories, 1 of them stored"
+    )
+    does(ann, "put", "-", "shared:late-ann", stdin=b"ann")
+    does(bob, "put", "-", f"{cap}/late-bob", stdin=b"bob")
+
+    backup_cap = (service.private / "backup.cap").read_text()
+    service.kill()
+    for path in service.private.glob("vdrive.sqlite*"):
+        path.unlink()
+    restored = does(ann, "vdrive-server", "restore", "-", service.directory, stdin=backup_cap.encode())
+    assert restored.text == "2 directories restored"
+    assert (
+        "holds directories"
+        in does(
+            ann, "vdrive-server", "restore", "-", service.directory, stdin=backup_cap.encode(), code=5
+        ).stderr
+    )
+    service.start()
+    assert does(ann, "ls", "shared:").text.split("\n") == ["a", "bob1", "late-ann"]
+    assert does(bob, "ls", cap).text.split("\n") == ["a", "bob1", "late-ann", "late-bob"]
+    assert does(ann, "get", "shared:a/before").stdout == DATA
+    does(bob, "mkdir")  # the account is there again
+    service.wait_for(lambda status: "the backup is up to date" in service.log, what="a backup")
+    service.stop()
+    assert "all is well" in does(ann, "vdrive-server", "check", service.directory).text

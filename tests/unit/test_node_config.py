@@ -170,6 +170,7 @@ def test_every_setting_is_read() -> None:
         ("[vdrive-server]\nhistory = '5m'", "vdrive-server.history", "15m"),
         ("[vdrive-server.expire]\ngrace = '1d'", "vdrive-server.expire.grace", "14d"),
         ("[vdrive]\nprivate-root = 'disk'", "vdrive.private-root", '"vdrive" or "grid"'),
+        ("[vdrive-server.backup]", "vdrive-server.backup", "[client]"),
         ("[vdrive-server.backup]\nevery = '5s'", "vdrive-server.backup.every", "1m"),
         ("[vdrive.snapshot.a]\nkind = 'freeze'", "vdrive.snapshot.a.path", "ALIAS:PATH"),
         ("[vdrive.snapshot.a]\npath = 'URI:DIR:x'", "vdrive.snapshot.a.path", "alias"),

@@ -17,6 +17,7 @@ from holdfast.cli.messages import note, plural, print_json, printable, size_text
 from holdfast.cli.node_options import directory_argument
 from holdfast.cli.options import json_option, size_value
 from holdfast.cli.tables import table_text
+from holdfast.cli.vdrive_server_backup import backup, nurl, restore
 from holdfast.crypto import base32
 from holdfast.errors import InputError
 from holdfast.node.vdrive_operating import USUAL_ACCOUNT
@@ -235,3 +236,7 @@ def _as_json(one: StoredAccount) -> dict[str, object]:
         "used": one.state.used._asdict(),
         "allowed": one.state.allowed._asdict(),
     }
+
+
+for command in (backup, restore, nurl):
+    vdrive_server.add_command(command)

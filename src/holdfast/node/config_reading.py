@@ -67,6 +67,10 @@ def read_config(values: Mapping[str, object], source: str) -> NodeConfig:
     )
     if config.serves and config.node.host in WILDCARD_HOSTS and not config.node.location:
         raise node_table.error("location", "must say how others reach this machine: host names no address")
+    if config.vdrive_server.backup_every_s and not config.client.enabled:
+        raise whole.error(
+            "vdrive-server.backup", "needs [client]: a backup is stored in the grid of the node"
+        )
     whole.finish()
     return config
 

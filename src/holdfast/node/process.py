@@ -128,6 +128,8 @@ class _Process:
         )
         nurls = self._announce(services, meeting, identity, port) if config.serves else {}
         client = await self._open_client(stack, meeting) if config.client.enabled else None
+        if client is not None:
+            await self._back_up(stack, services, client)
         node = ControlledProcess(
             config=config, services=services, meeting=meeting, client=client, port=port, stop_event=self._stop
         )
@@ -183,6 +185,16 @@ class _Process:
                 meeting_settings(self._private, self._config.meeting),
             )
         )
+
+    async def _back_up(self, stack: AsyncExitStack, services: Services, client: ClientSide) -> None:
+        every_s = self._config.vdrive_server.backup_every_s
+        if services.vdrive is not None and every_s:
+            from holdfast.node.vdrive_backup import backing_up
+
+            engine = services.vdrive
+            await stack.enter_async_context(
+                backing_up(client.grid, engine.database, engine.settings, every_s)
+            )
 
 
 def main() -> int:

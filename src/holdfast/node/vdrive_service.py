@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.errors import ConfigError
 from holdfast.node.config import NodeConfig, VdriveServerConfig
-from holdfast.node.identity import NodeIdentity
-from holdfast.node.ports import chosen_port
-from holdfast.node.swissnums import VDRIVE_SWISSNUM_FILE, kept_swissnum
+from holdfast.node.identity import NodeIdentity, load_node_identity
+from holdfast.node.introducer_nurls import nurls_of
+from holdfast.node.ports import chosen_port, remembered_port
+from holdfast.node.swissnums import VDRIVE_SWISSNUM_FILE, kept_swissnum, read_swissnum
 from holdfast.servers.vdrive.settings import VdriveServerSettings
 from holdfast.wire.http import Handler
 
@@ -39,6 +41,21 @@ async def open_vdrive_service(
     settings = vdrive_settings(directory, config, identity)
     async with open_vdrive(settings) as engine:
         yield engine, vdrive_handler(engine, settings.swissnum)
+
+
+def service_nurls(directory: Path, config: NodeConfig) -> tuple[str, ...]:
+    """Return where the service of a node is reached.
+
+    Raises:
+        ConfigError: it has no port yet, since it never ran; or a private file is missing.
+    """
+    port = config.node.port or remembered_port(directory)
+    if port is None:
+        raise ConfigError(f"{directory} has no port yet; it gets one when it runs first")
+    private = directory / "private"
+    return nurls_of(
+        load_node_identity(private), config.node, port, read_swissnum(private / VDRIVE_SWISSNUM_FILE)
+    )
 
 
 def vdrive_settings(directory: Path, config: NodeConfig, identity: NodeIdentity) -> VdriveServerSettings:

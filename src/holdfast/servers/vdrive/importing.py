@@ -15,7 +15,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, insert, select, update
 
@@ -47,13 +47,42 @@ LONG_AGO = 0
 """When heads of bundles were committed, as far as it matters: versions before the newest are not here."""
 
 
+class Right(Protocol):
+    """By what right a directory is brought in."""
+
+    def stored_enabler(self, header: BundleHeader, settings: VdriveServerSettings) -> bytes:
+        """Return the hash of the write enabler that it gets.
+
+        Raises:
+            BadProofError: the enabler is not one that a writer chose for this server.
+        """
+        ...
+
+    def account(self, connection: Connection, settings: VdriveServerSettings) -> int:
+        """Return the id of the account that it is charged to.
+
+        Raises:
+            NotAuthorisedToCreateError: there is none.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """Who imports, and with what right."""
+    """Somebody who imports, with the enabler of a writer and the token of an account."""
 
     enabler: bytes
     proof: bytes
-    account: str | None
+    token: str | None
+
+    def stored_enabler(self, header: BundleHeader, settings: VdriveServerSettings) -> bytes:
+        stored = stored_enabler(self.enabler)
+        if not enabler_proof_holds(header.verify_key, header.index, settings.sid, stored, self.proof):
+            raise BadProofError("the proof does not hold for this enabler at this server")
+        return stored
+
+    def account(self, connection: Connection, settings: VdriveServerSettings) -> int:
+        return accounts.account_of(connection, self.token, settings)
 
 
 async def import_bundle(
@@ -62,7 +91,7 @@ async def import_bundle(
     clock: Callable[[], float],
     index: bytes,
     bundle: AsyncIterator[bytes],
-    importer: Importer,
+    importer: Right,
 ) -> Committed:
     """Take the directory ``index`` from a bundle.
 
@@ -89,7 +118,7 @@ class _Loading:
         database: Database,
         settings: VdriveServerSettings,
         clock: Callable[[], float],
-        importer: Importer,
+        importer: Right,
         reader: BundleReader,
     ) -> None:
         self._database = database
@@ -131,15 +160,13 @@ class _Loading:
     async def _begin(self, header: BundleHeader) -> Committed | None:
         """Prepare to store the directory; return what is here already, if it is the same."""
         importer, settings = self._importer, self._settings
-        stored = stored_enabler(importer.enabler)
-        if not enabler_proof_holds(header.verify_key, header.index, settings.sid, stored, importer.proof):
-            raise BadProofError("the proof does not hold for this enabler at this server")
+        stored = importer.stored_enabler(header, settings)
         if self._head.count > settings.max_children:
             raise VdriveTooLargeError(f"a directory has at most {settings.max_children} entries")
         head, now = self._head, int(self._clock())
 
         def begin(connection: Connection) -> int | None:
-            account = accounts.account_of(connection, importer.account, settings)
+            account = importer.account(connection, settings)
             current = _current(connection, header.index)
             if current is not None and _is_same(current, header, head):
                 return None
