@@ -152,7 +152,7 @@ class ServedVdrive:
 
 
 async def _serve(directory: Path, database_url: str | None) -> None:
-    room = dict(open_directories=10**6, open_entries=10**9, open_bytes=1 << 45)
+    room: dict[str, Any] = {"open_directories": 10**6, "open_entries": 10**9, "open_bytes": 1 << 45}
     async with ServedVdrive(directory, database_url=database_url, accounts="open", **room) as server:
         sys.stdout.write(server.nurl() + "\n")
         sys.stdout.flush()
