@@ -27,7 +27,7 @@ from holdfast.drive.relaying import relayed
 from holdfast.drive.stored_directory import StoredDirectoryNode
 from holdfast.drive.vdrive_changes import bound_of
 from holdfast.drive.vdrive_contents import VdriveContents
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InputError
 from holdfast.formats.directory_entry import DirectoryEntry
 from holdfast.formats.directory_metadata import BadMetadataError, Metadata, metadata_to_bytes
 from holdfast.formats.directory_table import DirectoryTable
@@ -39,8 +39,8 @@ ORIGIN = "holdfast"  # metadata: version and hash of the head that a frozen dire
 STORING_MAX = 8  # directories and files that are stored at once
 
 Names = tuple[str, ...]
-_Coming = asyncio.Task[DriveNode | None] | DriveNode
-"""A child, or what will give it; None if it cannot be had."""
+_Coming = asyncio.Task[DriveNode | str] | DriveNode
+"""A child, or what will give it, or the reason why it cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class _Freezing:
         self._skip = skip
         self._progress = progress
         self._left_out: list[LeftOut] = []
-        self._made: dict[bytes, tuple[asyncio.Task[DriveNode | None], Metadata]] = {}
+        self._made: dict[bytes, tuple[asyncio.Task[DriveNode | str], Metadata]] = {}
         self._storing = asyncio.Semaphore(STORING_MAX)
         self._listed = self._stored = self._files = 0
 
@@ -165,7 +165,7 @@ class _Freezing:
                 way[-1].done[at.path[-1]] = made, {**at.link, **at.origin}
         directory = made.result()
         assert isinstance(directory, StoredDirectoryNode)
-        return FrozenTree(directory, beginning.head, self._listed, self._files, tuple(self._left_out))
+        return FrozenTree(directory, beginning.head, self._listed, self._files, self._told())
 
     async def _next(
         self, at: _Open, entry: DirectoryEntry, way: list[_Open], group: asyncio.TaskGroup
@@ -225,28 +225,25 @@ class _Freezing:
             found.waiting.append(entry)
         else:
             self._files += child.kind == "file"
-            node = self._copied(path, child, group) if child.cap.mutable else self._node(child)
+            node = self._copied(child, group) if child.cap.mutable else self._node(child)
             found.done[entry.name] = node, _metadata(entry)
 
-    def _copied(
-        self, path: Names, child: ChildSlots, group: asyncio.TaskGroup
-    ) -> asyncio.Task[DriveNode | None]:
+    def _copied(self, child: ChildSlots, group: asyncio.TaskGroup) -> asyncio.Task[DriveNode | str]:
         """Return what copies a mutable file, once, whatever leads to it."""
         assert child.cap is not None
         mark = mark_of(child.cap)
         if mark not in self._made:
-            self._made[mark] = group.create_task(self._copy(path, child)), {}
+            self._made[mark] = group.create_task(self._copy(child)), {}
         return self._made[mark][0]
 
-    async def _copy(self, path: Names, child: ChildSlots) -> DriveNode | None:
+    async def _copy(self, child: ChildSlots) -> DriveNode | str:
         file = self._node(child)
         assert isinstance(file, MutableFileNode)
         try:
             async with self._storing:
                 return await relayed(file, self._drive.upload)
         except HoldfastError as error:
-            self._leave_out(path, str(error))
-            return None
+            return str(error)
 
     def _node(self, child: ChildSlots) -> DriveNode:
         assert child.cap is not None
@@ -254,18 +251,28 @@ class _Freezing:
         assert isinstance(node, DriveNode)
         return node
 
-    async def _store_directory(self, directory: _Open) -> DriveNode:
+    async def _store_directory(self, directory: _Open) -> DriveNode | str:
         children: dict[str, NewChild] = {}
         for name, (coming, metadata) in directory.done.items():
             node = await coming if isinstance(coming, asyncio.Task) else coming
-            if node is not None:
+            if isinstance(node, str):
+                self._leave_out((*directory.path, name), node)
+            else:
                 children[name] = NewChild(node, metadata)
-        async with self._storing:
-            stored = await self._drive.create_directory("immutable", children)
+        try:
+            async with self._storing:
+                stored = await self._drive.create_directory("immutable", children)
+        except InputError as error:  # too large to be a file
+            if not directory.path:
+                raise
+            return str(error)
         self._stored += 1
         self._progress(self._listed, self._stored)
         assert isinstance(stored, GridDirectoryNode)
         return stored
+
+    def _told(self) -> tuple[LeftOut, ...]:
+        return tuple(sorted(self._left_out, key=lambda one: one.path))
 
     def _leave_out(self, path: Names, reason: str) -> None:
         self._left_out.append(LeftOut(path, reason))
