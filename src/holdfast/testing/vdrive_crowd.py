@@ -1,8 +1,8 @@
 """A process of writers and readers of a few directories, who say what they do before and after they do it.
 
 ``python -m holdfast.testing.vdrive_crowd JSON``, a ``Crowd`` as JSON. Every change writes a text that no
-other writes, so that who looks at all versions of the directories knows whose doing each was. It may be killed;
-a process that is started again with the same memory goes on as the same client.
+other writes, so that who looks at all versions of the directories knows whose doing each was. It may be
+killed; a process that is started again with the same memory goes on as the same client.
 
 Source: docs/spec/vdrive.md, section 17, V-09.
 """
