@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, str] = {
     "grid": "a whole grid on this machine, for trying and testing",
     "systemd-unit": "print a systemd unit that runs a node",
     "completion": "print a script by which a shell completes commands",
+    "debug": "take capabilities and stored shares apart, for finding defects",
     "demo": "store a file on a grid of ten servers, kill seven, read it back",
     "create-introducer": "make the directory of an introducer, the meeting point of a grid",
     "create-node": "make the directory of a storage server that can use the grid too",
