@@ -16,6 +16,7 @@ from holdfast.crypto import base32
 from holdfast.crypto.netstring import netstring, split
 from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.file_nodes import MutableFileNode
+from holdfast.drive.freezing import freeze
 from holdfast.drive.known_node import KnownNode
 from holdfast.drive.node_making import DirectoryKind
 from holdfast.drive.nodes import Drive
@@ -26,9 +27,11 @@ from holdfast.grid.client import Grid
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource
 from holdfast.interfaces.drive import ListedChild, NewChild, Node, UnreadableEntry
+from holdfast.testing.memory_vdrive import MemoryVdriveServer
 from holdfast.testing.mixed_grid import Kind, MixedGrid
 from holdfast.testing.tahoe_directories import TahoeChild, TahoeDirectories
 from holdfast.testing.tahoe_peer import TahoeClient
+from holdfast.testing.vdrive_clients import client_of
 
 ENCODING = EncodingSettings(shares_needed=2, happiness=4, shares_total=4, convergence_secret=bytes(range(32)))
 KINDS = ("DIR2", "DIR2-MDMF", "DIR2-RO", "DIR2-CHK", "DIR2-LIT")
@@ -468,3 +471,26 @@ async def test_a_large_directory_goes_both_ways(ours: Drive, theirs: TahoeDirect
     await directory(ours, theirs_made).set_uri("one more", "URI:LIT:gi")
     table: DirectoryTable = await ours_made.contents.read()
     assert len(table) == len(theirs.list(theirs_made)) == 1501
+
+
+async def test_they_read_what_was_frozen_of_virtual_drive_directories(
+    grid: Grid, theirs: TahoeDirectories
+) -> None:
+    server = MemoryVdriveServer()
+    drive = Drive(grid, grid.mutable, client_of(server), vdrive_place=server.place)
+    file = await drive.upload(DataSource(b"data" * 100))
+    mutable = await drive.create_mutable_file(b"changes" * 50)
+    inner = await drive.create_directory("vdrive", {COMPOSED: NewChild(file, METADATA)})
+    top = await drive.create_directory("vdrive", {"in": NewChild(inner), "changes": NewChild(mutable)})
+
+    frozen = await freeze(drive, top)
+
+    cap = frozen.directory.get_uri()
+    assert {name: child.kind for name, child in theirs.list(cap).items()} == {
+        "in": "dirnode",
+        "changes": "filenode",
+    }
+    assert theirs.list(cap, ["in"])[COMPOSED].metadata == METADATA
+    assert theirs.read(cap, ["in", COMPOSED]) == b"data" * 100
+    assert theirs.read(cap, ["changes"]) == b"changes" * 50
+    assert len(theirs.manifest(cap).objects) == 4
