@@ -101,6 +101,16 @@ async def test_each_reads_what_the_other_stored(case: Case, grid: Grid) -> None:
         assert (await grid.download(cap, holdfast.DataTarget())).value == theirs, size
 
 
+async def test_many_small_files_stored_at_once_are_read_by_both(case: Case, grid: Grid) -> None:
+    contents = [random.Random(f"{case.name} {number}").randbytes(300 + number) for number in range(12)]
+    results = await asyncio.gather(*(grid.upload(holdfast.DataSource(content)) for content in contents))
+    assert all(len(result.shares) == case.encoding.shares_total for result in results)
+    for content, result in zip(contents, results, strict=True):
+        assert (await grid.download(result.uri, holdfast.DataTarget())).value == content
+        assert await asyncio.to_thread(case.tahoe.get, result.uri) == content
+
+
+
 async def test_the_last_shares_suffice_both(case: Case, grid: Grid) -> None:
     size, needed = case.sizes[-1], case.encoding.shares_needed
     theirs, ours = content(case, "theirs, last shares", size), content(case, "ours, last shares", size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,8 @@ from typing import Self
 
 from holdfast.node.event_loop import loop_factory
 from holdfast.node.storage_identity import create_storage_identity, load_storage_identity
+from holdfast.protocol.nurl import Nurl
+from holdfast.protocol.server_record import ServerRecord
 from holdfast.protocol.storage_calls import authorization_value, secret_header
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
@@ -23,6 +25,7 @@ from holdfast.servers.storage.handler import storage_handler
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.peak_memory import peak_memory
 from holdfast.testing.raw_https import RawAnswer, RawConnection
+from holdfast.wire.http import Handler
 from holdfast.wire.server import serve, server_ssl_context
 
 
@@ -40,8 +43,15 @@ class ServedStorage:
     """A storage server that can be stopped, and started with other settings on the same directory."""
 
     def __init__(
-        self, directory: Path, *, settings: StorageSettings | None = None, disk: Disk | None = None
+        self,
+        directory: Path,
+        *,
+        settings: StorageSettings | None = None,
+        disk: Disk | None = None,
+        wrap: Callable[[Handler], Handler] = lambda handler: handler,
     ) -> None:
+        """``wrap``: makes of the server's handler the one that answers."""
+        self._wrap = wrap
         self.directory = directory
         self.settings = settings or StorageSettings()
         self.disk = disk
@@ -64,13 +74,20 @@ class ServedStorage:
         assert self._engine is not None, "the server is not running"
         return self._engine
 
+    @property
+    def record(self) -> ServerRecord:
+        """What clients have to know of this server, while it runs."""
+        nurl = Nurl("pb", self.identity.spki_hash, "127.0.0.1", self.port, self.identity.swissnum)
+        name = self.identity.spki_hash
+        return ServerRecord(name, (nurl,), self.identity.server_seed, name.encode())
+
     async def start(self) -> None:
         """Open the directory and listen."""
         seed, tls = self.identity.server_seed, str(self.identity.tls_path)
         self._engine = await self._stack.enter_async_context(
             open_storage(self.storage, self.settings, seed, self.clock, self.disk)
         )
-        handler = storage_handler(self._engine, self.identity.swissnum)
+        handler = self._wrap(storage_handler(self._engine, self.identity.swissnum))
         server = await self._stack.enter_async_context(
             serve(handler, "127.0.0.1", 0, server_ssl_context(tls, tls))
         )
