@@ -305,6 +305,16 @@ class VdriveCommitSuite:
                 await self._commit(service, writer, forged(writer, section, time=time))
         await self._commit(service, writer, forged(writer, section, time=now - CLOCK_SKEW_S))
 
+    async def test_a_time_from_a_wrong_clock_keeps_nobody_from_writing(self, service: Service) -> None:
+        writer = await service.directory("a")
+        service.clock.now += 10**6
+        later = int(service.clock.now)
+        await self._commit(service, writer, writer.section({"b": CHK}, at=later))
+        service.clock.now -= 10**6
+        await self._commit(service, writer, writer.section({"c": CHK}, at=later))
+        with pytest.raises(RefusedHeadError, match="clock"):
+            await self._commit(service, writer, writer.section({"d": CHK}, at=later + 1))
+
     async def test_operations_fit_what_is_there(self, service: Service) -> None:
         writer = await service.directory("a")
         entry = writer.entries[writer.slot("a")]

@@ -180,9 +180,18 @@ def _look_at_heads(connection: Connection, request: PreparedCommit, found: _Dire
     if not all(_follows(section, found[section.head.index]) for section in request.sections):
         raise _conflict(connection, request)
     for section, before in zip(request.sections, stored, strict=True):
-        if before is not None and section.head.time < parse_head(before).time - CLOCK_SKEW_S:
-            raise RefusedHeadError("a head is much older than the one before")
+        _check_time(section.head.time, 0 if before is None else parse_head(before).time, now)
     return False
+
+
+def _check_time(time: int, before: int, now: int) -> None:
+    """Keep times sensible; one that a wrong clock has brought in keeps nobody from writing."""
+    if time > max(now + CLOCK_SKEW_S, before):
+        raise RefusedHeadError(
+            "a head is of a time to come: is the clock of this server, or of its writer, wrong?"
+        )
+    if time < before - CLOCK_SKEW_S:
+        raise RefusedHeadError("a head is much older than the one before")
 
 
 def _check_gate(request: PreparedCommit, section: PreparedSection, found: _Directories) -> None:

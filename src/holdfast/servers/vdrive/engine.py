@@ -269,7 +269,7 @@ class VdriveEngine:
             self._known.learn(found)
             known = {index: one.verify_key for index, one in found.items()}
         return await asyncio.get_running_loop().run_in_executor(
-            self._checkers, prepare, request, authority, {**keys, **known}, self.settings.sid, self._now()
+            self._checkers, prepare, request, authority, {**keys, **known}, self.settings.sid
         )
 
     def _note(self, committed: Sequence[Committed]) -> None:

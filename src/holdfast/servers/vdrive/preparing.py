@@ -23,7 +23,6 @@ from holdfast.formats.vdrive.operations import (
     parse_operations,
 )
 from holdfast.interfaces.vdrive import (
-    CLOCK_SKEW_S,
     DIRECTORIES_MAX,
     Authority,
     CommitRequest,
@@ -106,7 +105,7 @@ def check_shape(request: CommitRequest) -> None:
 
 
 def prepare(
-    request: CommitRequest, authority: Authority, verify_keys: Mapping[bytes, bytes], sid: bytes, now: int
+    request: CommitRequest, authority: Authority, verify_keys: Mapping[bytes, bytes], sid: bytes
 ) -> PreparedCommit:
     """Check what can be checked, and hash what is to be hashed. To be run in a thread.
 
@@ -118,12 +117,12 @@ def prepare(
     """
     return PreparedCommit(
         tuple(_prepared_create(new, authority.enablers.get(new.index), sid) for new in request.creates),
-        tuple(prepare_section(section, verify_keys[section.index], now) for section in request.sections),
+        tuple(prepare_section(section, verify_keys[section.index]) for section in request.sections),
         authority,
     )
 
 
-def prepare_section(section: Section, verify_key: bytes, now: int) -> PreparedSection:
+def prepare_section(section: Section, verify_key: bytes) -> PreparedSection:
     """Check the form of what one section does, and that a writer of the directory wants it."""
     try:
         operations = parse_operations(section.operations)
@@ -137,8 +136,6 @@ def prepare_section(section: Section, verify_key: bytes, now: int) -> PreparedSe
         raise RefusedHeadError(str(error)) from None
     if operations_digest(section.operations) != head.operations_digest:
         raise RefusedHeadError("a head is not that of the operations that came with it")
-    if head.time > now + CLOCK_SKEW_S:
-        raise RefusedHeadError("a head is of a time to come")
     entries = tuple(_entries(operations, head.version))
     digests = dict(zip([entry.slot for entry in entries], digests_of(entries), strict=True))
     return PreparedSection(section, head, head_hash(section.head.head), operations, entries, digests)
