@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ DEPTH = 5
 FILE_SIZE = 2000
 COPIED = 500
 COPIED_QUICKLY = 50
+AT_ONCE = 10  # requests, where many are made at a time
 KEYS_READY = 50  # as many as a client keeps that has run for a while
 
 
@@ -111,6 +113,7 @@ def measure_theirs(client: TahoeClient, tahoe: Path, directory: Path, *, quick: 
     figures["add_large"] = repeated(
         repeats.long, lambda number: drive.set_children(large, {f"new {number}": TahoeChild.of(CHILD)})
     )
+    figures["add_large_rate"] = added_at_once(drive, large, repeats.long)
     content = os.urandom(FILE_SIZE)
     root, names = drive.create(), ["a", "b", "c", "d", "file"]
     assert len(names) == DEPTH
@@ -143,6 +146,21 @@ def measure_theirs(client: TahoeClient, tahoe: Path, directory: Path, *, quick: 
         shutil.rmtree(source)
     figures["cp_500"] = milliseconds(seconds)
     return figures
+
+
+def added_at_once(drive: TahoeDirectories, directory: str, times: int) -> dict[str, Any]:
+    """Add children many at a time; return how many a second."""
+    numbers = range(AT_ONCE * times)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(
+            threads.map(
+                lambda number: drive.set_children(directory, {f"at once {number}": TahoeChild.of(CHILD)}),
+                numbers,
+            )
+        )
+    taken = time.perf_counter() - began
+    return figure(len(numbers) / taken, "children/s", [taken])
 
 
 # -- Holdfast

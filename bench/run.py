@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import directories
 import kernel
+import vdrive
 from holdfast_side import measure_holdfast
 from opponent import measure_opponent
 
@@ -40,6 +41,7 @@ JOBS = {
     "get_small_8": ("read 200 files of 20 KB, 8 at a time", 0.0),
     "first_4KiB": ("first 4 KiB of the 1 GB file", 5.0),
     **directories.JOBS,
+    **vdrive.JOBS,
 }
 """What each figure is called, and the least ratio that is wanted (0: none was set)."""
 
@@ -95,6 +97,8 @@ def table(results: dict[str, Any]) -> str:
     if "client_memory_sparse" in ours:
         peak = ours["client_memory_sparse"]["value"]
         lines.append(f"| client memory, 10 GB there and back | | {peak:.0f} MiB | | at most 200 |")
+    if "vdrive" in results:
+        lines += ["", vdrive.table(results["vdrive"])]
     lines += ["", f"{results['machine']}; {results['date']}. Repeat with `make bench`."]
     return "\n".join(lines)
 
@@ -153,6 +157,12 @@ def measure(*, quick: bool) -> dict[str, Any]:
         )
         theirs["figures"] |= their_directories
         ours["figures"] |= our_directories
+        print("measuring directories at virtual drive servers ...", file=sys.stderr, flush=True)
+        drives = vdrive.measure_vdrive(Path(directory) / "vdrive", quick=quick)
+        theirs["figures"] |= vdrive.compared(
+            their_directories["add_large"], their_directories["add_large_rate"]
+        )
+        ours["figures"] |= vdrive.compared(drives["sqlite"]["add_large"], drives["sqlite"]["add_at_once"])
         print("measuring the kernel ...", file=sys.stderr, flush=True)
         return {
             "machine": machine(),
@@ -160,6 +170,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
             "opponent": theirs,
             "holdfast": ours,
             "kernel": kernel.run(),
+            "vdrive": drives,
         }
 
 
