@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -31,6 +31,7 @@ from holdfast.formats.vdrive.backup import (
 from holdfast.formats.vdrive.bundle import BundleReader
 from holdfast.formats.vdrive.head import head_hash
 from holdfast.grid.client import Grid
+from holdfast.grid.known_server import KnownServer
 from holdfast.grid.mutable.file import MutableFile
 from holdfast.grid.sources import DataSource, StreamSource
 from holdfast.grid.targets import DataTarget
@@ -96,7 +97,7 @@ async def back_up(
     uploaded = await grid.upload(DataSource(await asyncio.to_thread(encode_catalogue, catalogue)))
     renewed = now if pointer is None else pointer.renewed
     if now - renewed >= RENEW_S:
-        await _renew(grid, [uri for uri, _ in catalogue.packs])
+        await _renew(grid, [uploaded.uri, *(uri for uri, _ in catalogue.packs)])
         renewed = now
     new_pointer = BackupPointer(uploaded.uri, renewed)
     if cap is None:
@@ -270,16 +271,16 @@ def _backed(row: DirectoryRow, version: int, hash_of_head: bytes, place: BundleP
 
 async def _renew(grid: Grid, caps: Sequence[str]) -> None:
     """Renew this client's leases of files, wherever they are."""
-    for text in caps:
-        cap = parse_cap(text)
-        if not isinstance(cap, ImmutableReadCap):
-            continue  # in its capability
-        index = StorageIndex(cap.storage_index)
-        for server in grid.known.all():
-            try:
-                await server.service.add_lease(index, server.lease(index))
-            except (HoldfastError, StorageRefusalError, TimeoutError):
-                continue  # it has nothing of it, or does not answer; next time, then
+
+    async def renew_at(server: KnownServer, index: StorageIndex) -> None:
+        # Who has nothing of it or does not answer may do so next time.
+        with suppress(HoldfastError, StorageRefusalError, TimeoutError):
+            await server.service.add_lease(index, server.lease(index))
+
+    for cap in map(parse_cap, caps):
+        if isinstance(cap, ImmutableReadCap):
+            index = StorageIndex(cap.storage_index)
+            await asyncio.gather(*(renew_at(server, index) for server in grid.known.all()))
 
 
 @asynccontextmanager

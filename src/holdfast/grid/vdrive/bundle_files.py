@@ -22,8 +22,11 @@ from holdfast.formats.vdrive.open_entry import EntryOpener
 from holdfast.grid.vdrive.servers import ServerSource
 from holdfast.grid.vdrive.views import VerifiedHead
 from holdfast.interfaces.vdrive import Committed
+from holdfast.interfaces.vdrive_errors import TooManyVdriveRequestsError, VdriveBusyError
 
 PIECE = 256 * 1024  # bytes
+ATTEMPTS_MAX = 20  # of a server that is busy
+PAUSE_S = 0.5
 
 ExportableCap = VdriveWriteCap | VdriveReadCap | VdriveVerifyCap
 
@@ -57,7 +60,7 @@ class Export:
             VdriveRefusalError, ServerError: the server does not give it.
         """
         held = bytearray()
-        async for piece in self._server.export(self._index):
+        async for piece in self._served():
             held += piece
             if len(held) >= PIECE:
                 yield await self._proven(held)
@@ -66,6 +69,21 @@ class Export:
             yield await self._proven(held)
         self._reader.finish()
         self._check_history()
+
+    async def _served(self) -> AsyncIterator[bytes]:
+        """Yield what the server sends; wait where it has no room for this request yet."""
+        begun = False
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                async for piece in self._server.export(self._index):
+                    begun = True
+                    yield piece
+            except (TooManyVdriveRequestsError, VdriveBusyError) as error:
+                if begun or attempt == ATTEMPTS_MAX:
+                    raise
+                await asyncio.sleep(max(PAUSE_S, error.retry_after_s))
+            else:
+                return
 
     async def _proven(self, held: bytearray) -> bytes:
         data = bytes(held)
