@@ -115,7 +115,7 @@ def match_path(path: str) -> Match | None:
 
     Storage indexes and share numbers that are not in their one right form are no paths of the protocol.
     """
-    for shape, endpoints in _SHAPES:
+    for shape, endpoints in _SHAPES.get(_family(path), ()):
         found = shape.fullmatch(path)
         if found is None:
             continue
@@ -134,22 +134,25 @@ def match_path(path: str) -> Match | None:
     return None
 
 
-def _shapes() -> list[tuple[re.Pattern[str], dict[str, Endpoint]]]:
+def _family(path: str) -> str:
+    """Return what stands behind the version of the protocol in a path, up to the next slash."""
+    return path[len(_V1) :].partition("/")[2].partition("/")[0]
+
+
+def _shapes() -> dict[str, list[tuple[re.Pattern[str], dict[str, Endpoint]]]]:
     by_pattern: dict[str, dict[str, Endpoint]] = {}
     for endpoint in ENDPOINTS:
         by_pattern.setdefault(endpoint.pattern, {})[endpoint.method] = endpoint
-    return [
-        (
-            re.compile(
-                pattern.replace("{index}", "(?P<index>[a-z2-7]{26})").replace(
-                    "{number}", "(?P<number>0|[1-9][0-9]{0,2})"
-                ),
-                re.ASCII,
+    shapes: dict[str, list[tuple[re.Pattern[str], dict[str, Endpoint]]]] = {}
+    for pattern, endpoints in by_pattern.items():
+        shape = re.compile(
+            pattern.replace("{index}", "(?P<index>[a-z2-7]{26})").replace(
+                "{number}", "(?P<number>0|[1-9][0-9]{0,2})"
             ),
-            endpoints,
+            re.ASCII,
         )
-        for pattern, endpoints in by_pattern.items()
-    ]
+        shapes.setdefault(_family(pattern), []).append((shape, endpoints))
+    return shapes
 
 
 _SHAPES = _shapes()

@@ -119,9 +119,11 @@ class MutableSlots:
             return prepared[0].changes or Changes()
 
         committed = self._parts.writer.submit(make_changes)
-        await asyncio.wait([committed])
-        if not prepared:
-            committed.result()  # raises what went wrong
+        try:
+            await committed
+        except BaseException:
+            if not prepared:
+                raise  # in ``job``: there is nothing to be undone
         await self._commit(prepared[0], committed)
         return prepared[0]
 
