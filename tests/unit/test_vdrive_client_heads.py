@@ -188,6 +188,31 @@ async def test_an_answer_that_was_overtaken_must_be_on_the_same_chain(
         await early
 
 
+async def test_an_answer_that_another_program_overtook_must_be_on_the_same_chain(
+    directory: VdriveDirectory,
+    client: VdriveClient,
+    other: tuple[VdriveClient, VdriveDirectory],
+    server: MemoryVdriveServer,
+    cap: VdriveWriteCap,
+    path: Path,
+) -> None:
+    await directory.head()
+    twin = client_of(server, path)
+    before = server.saved()
+    await put(*other, "another story")
+    forked = await server.child(cap.index, bytes(32))
+    server.restore(before)
+
+    async def slow_child(index: bytes, slot: bytes) -> Any:
+        for number in range(3):
+            await put(twin, twin.directory(cap), f"one {number}", f"two {number}")
+        return forked
+
+    server.child = slow_child  # type: ignore[method-assign]
+    with pytest.raises(ForkDetectedError):
+        await directory.entries(["first"])
+
+
 # -- two stories
 
 

@@ -126,6 +126,21 @@ async def test_unattended_clients_heal_by_themselves(
     await asyncio.gather(*(directory.entries([name]) for name in ("a", "b", "c")))
 
 
+async def test_a_change_that_is_made_by_healing_counts_as_made(
+    server: MemoryVdriveServer, path: Path, client: VdriveClient, cap: VdriveWriteCap
+) -> None:
+    """It was sent, on what was known, to a server that had gone back in between."""
+    unattended = client_of(server, path, auto_heal=True)
+    directory = unattended.directory(cap)
+    before = server.saved()
+    await directory.entries(["b", "c"])
+    await put(unattended, directory, "b")
+    server.restore(before)
+    result = await put(unattended, directory, "c")
+    assert result.changed and result.versions == (3,)
+    assert await names_in(directory) >= {"b", "c"}
+
+
 async def test_a_reader_gives_back_what_it_sent_as_a_writer(
     server: MemoryVdriveServer,
     path: Path,

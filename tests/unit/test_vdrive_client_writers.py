@@ -12,7 +12,7 @@ import pytest
 from holdfast.formats.vdrive.head import parse_head
 from holdfast.testing.memory_vdrive import MemoryVdriveServer
 from holdfast.testing.vdrive_clients import client_of
-from holdfast.testing.vdrive_crowd import Crowd
+from holdfast.testing.vdrive_counting import Crowd
 
 WRITERS = 50
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Collection, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import structlog
 
@@ -40,6 +40,15 @@ PAUSE_DOUBLINGS = 5
 _Wanted: TypeAlias = Sequence[tuple[bytes, Sequence[EntryChange]]]  # of each directory, by index
 
 
+class _Sent(NamedTuple):
+    """A commit that was noted and sent, and what was remembered then."""
+
+    number: int
+    changes: Collection[Change]
+    commit: SignedCommit
+    asked: Asked
+
+
 class Batch:
     """Changes that are made together, as long as nothing speaks against it."""
 
@@ -55,13 +64,18 @@ class Batch:
         keys = {index: target.keys for index, target in self._targets.by_index.items()}
         self._turns = Turns(self._server, self._sid, keys)
         self._conflicts = 0
+        self._sent: _Sent | None = None  # as long as nobody knows what became of it
 
     async def make(self) -> None:
         """Give each change its result, or raise what fails all that have none.
 
+        After an error that somebody has done something about, it may be called again.
+
         Raises:
             UndecidedError: nobody waits for them any more.
         """
+        if self._sent is not None:
+            await self._deliver(self._sent)
         for target in self._targets.by_index.values():
             await resolve_unanswered(
                 self._core, self._server, self._sid, target.state, target.keys, self._patience
@@ -144,26 +158,32 @@ class Batch:
     # -- one attempt
 
     async def _commit(self, changes: Collection[Change], commit: SignedCommit) -> bool:
-        """Send a commit; return True if it was made, False if others were faster."""
-        journal, asked = self._core.memory.journal, self._targets.asked()
+        """Note a commit and send it; return True if it was made, False if others were faster."""
+        asked = self._targets.asked()
         request = encode_commit_request(commit.parcel.request)
-        number = await journal.begin(self._sid, request, commit.journal_heads())
+        number = await self._core.memory.journal.begin(self._sid, request, commit.journal_heads())
         for change in changes:
             change.in_the_open = True
+        self._sent = _Sent(number, changes, commit, asked)
+        return await self._deliver(self._sent)
+
+    async def _deliver(self, sent: _Sent) -> bool:
+        journal, commit = self._core.memory.journal, sent.commit
         try:
             outcome = await deliver(self._server, commit.parcel, self._patience(), self._turns)
         except VdriveRefusalError:
-            await self._refused(number, changes)
+            await self._refused(sent)
             raise
         if isinstance(outcome, CommitAnswer):
             self._check_answer(commit, outcome)
-        elif not await self._was_made(commit, outcome, asked):
-            await self._refused(number, changes)
+        elif not await self._was_made(commit, outcome, sent.asked):
+            await self._refused(sent)
             return False
-        await self._targets.settle(commit, asked)
+        await self._targets.settle(commit, sent.asked)
         await self._creations.settle(commit)
-        await journal.applied(number)
-        self._finish(changes, commit)
+        await journal.applied(sent.number)
+        self._sent = None
+        self._finish(sent.changes, commit)
         return True
 
     async def _was_made(self, commit: SignedCommit, conflict: Conflict, asked: Asked) -> bool:
@@ -174,9 +194,10 @@ class Batch:
         await self._creations.learn(commit)
         return False
 
-    async def _refused(self, number: int, changes: Collection[Change]) -> None:
-        await self._core.memory.journal.refused(number)
-        for change in changes:
+    async def _refused(self, sent: _Sent) -> None:
+        await self._core.memory.journal.refused(sent.number)
+        self._sent = None
+        for change in sent.changes:
             change.in_the_open = False
 
     def _check_answer(self, commit: SignedCommit, answer: CommitAnswer) -> None:

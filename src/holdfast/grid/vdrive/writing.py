@@ -47,17 +47,18 @@ class ChangeWriter:
             await self.run(live[:middle])
             await self.run(live[middle:])
 
-    async def _make(self, batch: Sequence[Change]) -> None:
+    async def _make(self, changes: Sequence[Change]) -> None:
+        batch = Batch(self._core, self._place, changes)
         try:
-            await Batch(self._core, self._place, batch).make()
+            await batch.make()
         except RollbackDetectedError:
-            if not self._core.settings.auto_heal or not await self._healed(batch):
+            if not self._core.settings.auto_heal or not await self._healed(changes):
                 raise
-            await Batch(self._core, self._place, batch).make()
+            await batch.make()
 
-    async def _healed(self, batch: Sequence[Change]) -> bool:
+    async def _healed(self, changes: Sequence[Change]) -> bool:
         """Give the server back what it has lost of the directories; return whether that was all."""
-        parts = {part.state.index: part for change in batch for part in change.parts}
+        parts = {part.state.index: part for change in changes for part in change.parts}
         for part in parts.values():
             if not (await self._healing.replay(part.state, part.keys.verify_key, part.keys)).complete:
                 return False
