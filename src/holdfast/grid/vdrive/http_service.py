@@ -267,7 +267,10 @@ class HttpVirtualDriveServer:
                 continue
             self._answered(place)
             return answer
-        raise next((error for error in errors if not isinstance(error, WrongServerKeyError)), errors[0])
+        found = next((error for error in errors if not isinstance(error, WrongServerKeyError)), errors[0])
+        if type(found) is not ServerError:
+            raise found
+        raise ServerError(f"the virtual drive server at {places[0].nurl.address}: {found}") from found
 
     def _ordered(self) -> list[ServicePlace]:
         if not self._places:
