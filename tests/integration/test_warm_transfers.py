@@ -28,6 +28,7 @@ from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.command_line import environment
 from holdfast.testing.node_processes import NodeProcess
+from holdfast.testing.warm_grid import WarmGrid
 
 DATA = random.Random(2).randbytes(200_000)
 BIG = 80_000_000
@@ -76,7 +77,7 @@ def outcome_of(code: int, stdout: bytes, stderr: bytes) -> Outcome:
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
     """Three servers; any two shares of three give a file back."""
-    grid = LocalGrid(tmp_path_factory.mktemp("warm") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("warm") / "grid")
     try:
         grid.start(3, EncodingSettings(shares_needed=2, happiness=3, shares_total=3))
         yield grid
@@ -452,7 +453,7 @@ def test_an_interrupted_put_gives_the_space_back(node: NodeProcess, grid: LocalG
     ended = end_of(process)
     assert (ended.code, ended.stdout, ended.stderr) == (130, b"", "")
     wait_until(lambda: not uploads_in_progress(grid))
-    assert not node.status()["transfers"]
+    wait_until(lambda: not node.status()["transfers"])
 
 
 def test_a_put_interrupted_while_it_waits_for_its_input(node: NodeProcess, grid: LocalGrid) -> None:
