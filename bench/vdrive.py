@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -23,6 +24,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import structlog
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -36,6 +39,7 @@ from holdfast.grid.vdrive.memory import VdriveMemory
 from holdfast.grid.vdrive.servers import VdriveServers
 from holdfast.grid.vdrive.settings import VdriveSettings
 from holdfast.interfaces.drive import NewChild
+from holdfast.interfaces.vdrive_errors import ContendedDirectoryError
 from holdfast.protocol.nurl import Nurl, parse_nurl, spki_hash_bytes
 from holdfast.testing.memory_grid import memory_grid
 from holdfast.testing.memory_mutable import MemoryMutableFiles
@@ -201,9 +205,19 @@ class Measuring:
         self.note("add_at_once", figure(count / taken, "children/s", [taken]))
 
     async def list_all(self, node: VdriveDirectoryNode) -> None:
-        for name, names_only in (("list", False), ("list_names", True)):
+        """List a directory, proven: as pages, as nodes with their capabilities, and names alone."""
+
+        async def pages() -> AsyncIterator[object]:
+            async for page in node.contents.directory.iter_pages():
+                for entry in page:
+                    yield entry
+
+        for name, listed in (
+            ("list", pages()),
+            ("list_nodes", node.iter_unordered()),
+            ("list_names", node.iter_names()),
+        ):
             count, began = 0, time.perf_counter()
-            listed = node.iter_names() if names_only else node.iter_unordered()
             async for _ in listed:
                 count += 1
             taken = time.perf_counter() - began
@@ -228,13 +242,23 @@ class Measuring:
 async def write_much(
     place: VdrivePlace, write_key: bytes, writers: int, each: int, directory: Path
 ) -> dict[str, Any]:
-    """Be some of the writers, each a client of its own; return when each change began and ended."""
+    """Be some of the writers, each a client of its own.
+
+    Returns:
+        When each change began and ended, and how many had to be tried again after half a minute.
+    """
     cap, events = VdriveWriteCap(place, write_key), []
+    told = {"too late": 0}
 
     async def write(number: int, node: VdriveDirectoryNode) -> None:
         for turn in range(each):
             began = time.time()
-            await node.set_uri(f"{os.getpid()} {number} {turn}", CHILD)
+            while True:
+                try:
+                    await node.set_uri(f"{os.getpid()} {number} {turn}", CHILD, replace=True)
+                    break
+                except ContendedDirectoryError:
+                    told["too late"] += 1
             events.append((began, time.time()))
 
     async with memory_grid(1) as grid, AsyncExitStack() as stack:
@@ -244,7 +268,7 @@ async def write_much(
             drive = Drive(grid.grid, MemoryMutableFiles(), one)
             nodes.append(vdrive_node(drive.node(cap.to_text())))
         await asyncio.gather(*(write(number, node) for number, node in enumerate(nodes)))
-    return {"events": events}
+    return told | {"events": events}
 
 
 async def many_writers(measuring: Measuring, place: VdrivePlace, directory: Path) -> None:
@@ -276,7 +300,8 @@ async def many_writers(measuring: Measuring, place: VdrivePlace, directory: Path
     waits = [end - began for began, end in events]
     taken = ends[-1] - min(began for began, _ in events)
     measuring.note("writers", figure(count / taken, "children/s", [taken]))
-    measuring.note("writers_wait", milliseconds(waits) | {"longest": max(waits)})
+    late = sum(one["too late"] for one in told)
+    measuring.note("writers_wait", milliseconds(waits) | {"longest": max(waits), "late": late})
     gap = max((b - a for a, b in pairwise(ends)), default=0.0)
     measuring.note("writers_gap", figure(gap, "s", [gap]))
 
@@ -338,8 +363,9 @@ ROWS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "add_large": ("add a child to the largest directory", lambda f: spread(f)),
     "add_at_once": (f"add {AT_ONCE} at a time to it, one client", lambda f: rate(f)),
     "fill": ("fill a new directory, 1,000 children in a change", lambda f: rate(f)),
-    "list": ("list it, every child proven and opened", lambda f: rate(f)),
-    "list_names": ("list its names, proven", lambda f: rate(f)),
+    "list": ("list it, all entries proven and their names opened", lambda f: rate(f)),
+    "list_nodes": ("list it as nodes: all capabilities and metadata opened", lambda f: rate(f)),
+    "list_names": ("list its names alone, proven", lambda f: rate(f)),
     "writers": (f"{WRITERS} writers, each a client, on one directory", lambda f: rate(f)),
     "writers_wait": (
         "  a change then: median, 99 of 100, longest",
@@ -373,6 +399,7 @@ def main() -> None:
     parser.add_argument("--database", choices=DATABASES, action="append", help="only this one")
     parser.add_argument("--writers", help="be some of many writers, as this JSON says; prints JSON")
     arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if arguments.writers:
         told = json.loads(arguments.writers)
         place = VdrivePlace(bytes.fromhex(told["sid"]), told["swissnum"], tuple(told["hints"]))
