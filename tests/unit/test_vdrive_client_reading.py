@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.caps.vdrive import VdriveReadCap, VdriveWriteCap
-from holdfast.errors import ServerError
+from holdfast.errors import IntegrityError, ServerError
 from holdfast.formats.directory_names import BadChildNameError
 from holdfast.formats.vdrive.head import first_head
 from holdfast.formats.vdrive.tree import EMPTY
@@ -20,7 +20,7 @@ from holdfast.grid.vdrive import listing
 from holdfast.grid.vdrive.client import VdriveClient
 from holdfast.grid.vdrive.directory import VdriveDirectory
 from holdfast.grid.vdrive.memory import EVIDENCE_DIRECTORY
-from holdfast.interfaces.vdrive import Context, Page
+from holdfast.interfaces.vdrive import CommitRequest, Context, Page
 from holdfast.interfaces.vdrive_errors import (
     ListingInterruptedError,
     NoSuchDirectoryError,
@@ -30,6 +30,7 @@ from holdfast.interfaces.vdrive_errors import (
 )
 from holdfast.testing.memory_vdrive import MemoryVdriveServer
 from holdfast.testing.vdrive_clients import client_of, delete, literal, names_in, put
+from holdfast.testing.vdrive_writer import DirectoryWriter
 
 NAMES = [f"child {number}" for number in range(40)]
 
@@ -190,6 +191,27 @@ async def test_a_directory_that_there_is_not_is_an_error_of_its_own(
 async def test_nothing_secret_is_shown(directory: VdriveDirectory, cap: VdriveWriteCap) -> None:
     shown = repr(directory) + repr(directory.state) + repr(await directory.head())
     assert cap.to_text() not in shown and cap.write_key.hex() not in shown
+
+
+async def test_entries_without_a_name_are_left_out_and_told_of(
+    client: VdriveClient, server: MemoryVdriveServer
+) -> None:
+    writer = DirectoryWriter(server.sid)
+    await server.commit(writer.creation(), writer.authority())
+    entry = writer.put("good", "URI:LIT:")
+    bad = writer.put("bad", "URI:LIT:")
+    section = writer.section_of([entry, bad._replace(name=entry.name)])
+    await server.commit(CommitRequest((), (section,)), writer.authority())
+    directory = client.directory(VdriveWriteCap(server.place, writer.keys.write_key))
+    listed = directory.listing()
+    assert [entry.name async for page in listed.pages() for entry in page] == ["good"]
+    assert [one.slot for one in listed.unreadable] == [bad.slot]
+    assert await names_in(directory) == {"good"}
+    with pytest.raises(IntegrityError):
+        await directory.entries(["bad"])
+    with pytest.raises(IntegrityError):
+        await put(client, directory, "bad", replace=True)
+    await put(client, directory, "good", replace=True)
 
 
 # -- waiting and changes

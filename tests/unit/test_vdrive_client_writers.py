@@ -56,7 +56,7 @@ async def storm(seed: int, steps: int) -> None:
 
 
 async def test_nothing_is_lost_or_done_twice_in_a_crowd_of_writers() -> None:
-    await storm(1, 4)
+    await storm(1, 3)
 
 
 @pytest.mark.soak

@@ -43,6 +43,7 @@ from holdfast.interfaces.vdrive_errors import (
 )
 
 DEADLINE_S = 30.0
+NAMES_AT_ONCE = 100  # names that are hashed without a thread
 _NO_SLOT = bytes(32)  # of no name; whoever says something in a head looks at nothing
 
 LeasedCap = VdriveWriteCap | VdriveReadCap | VdriveVerifyCap | VdriveRefreshCap
@@ -109,7 +110,7 @@ class VdriveClient:
             RollbackDetectedError, ForkDetectedError, ServerMisbehavedError: the server lies.
             ValueError: directories of several servers, or too many of anything.
         """
-        prepared = [_part(directory, names) for directory, names in parts]
+        prepared = [await _part(directory, names) for directory, names in parts]
         if not prepared:
             raise ValueError("there is nothing to change; ``create`` makes directories alone")
         place = parts[0][0].cap.place
@@ -245,8 +246,11 @@ class VdriveClient:
         return lease_secret(self.settings.lease_seed, cap.refresh_id)
 
 
-def _part(directory: VdriveDirectory, names: Sequence[str]) -> ChangePart:
-    slots = directory.slots(names)
+async def _part(directory: VdriveDirectory, names: Sequence[str]) -> ChangePart:
+    if len(names) <= NAMES_AT_ONCE:
+        slots = directory.slots(names)
+    else:
+        slots = await asyncio.to_thread(directory.slots, names)
     if not 0 < len(slots) <= SLOTS_MAX:
         raise ValueError(f"a change looks at 1 to {SLOTS_MAX} names of a directory")
     return directory.part(slots)

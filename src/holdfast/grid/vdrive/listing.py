@@ -11,6 +11,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, NoReturn
 
+import structlog
+
+from holdfast.crypto.vdrive_keys import log_name
 from holdfast.errors import IntegrityError
 from holdfast.formats.vdrive.entry import NameEntry, SealedEntry
 from holdfast.formats.vdrive.head import SignedHead
@@ -24,7 +27,10 @@ from holdfast.grid.vdrive.state import DirectoryState
 from holdfast.grid.vdrive.views import VerifiedHead
 from holdfast.interfaces.vdrive import Page, VirtualDriveServer
 
+log = structlog.get_logger(__name__)
+
 PAGE_SIZE = 2000  # entries; about 25 ms of work
+UNREADABLE_KEPT = 1000
 _AT_ONCE_MAX = 12  # entries that are handled without a thread
 
 
@@ -41,7 +47,7 @@ class Listing:
 
     Attributes:
         head: of the version listed, once the first page is there.
-        unreadable: entries left out, since they have no name.
+        unreadable: entries left out, since they have no name; not more than are kept.
     """
 
     def __init__(
@@ -125,7 +131,10 @@ class Listing:
             entries, unreadable = self._open(page, after)
         else:
             entries, unreadable = await asyncio.to_thread(self._open, page, after)
-        self.unreadable += unreadable
+        if unreadable:
+            where = log_name(self._state.index)
+            log.warning("entries of a directory have no name", directory=where, count=len(unreadable))
+        self.unreadable += unreadable[: max(0, UNREADABLE_KEPT - len(self.unreadable))]
         return entries
 
     def _open(self, page: Page, after: bytes | None) -> tuple[list[OpenEntry], list[UnreadableName]]:

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.crypto.vdrive_keys import WriteKeys
-from holdfast.formats.vdrive.open_entry import EntryOpener
+from holdfast.formats.vdrive.entry import SealedEntry
+from holdfast.formats.vdrive.open_entry import EntryOpener, OpenEntry
 from holdfast.formats.vdrive.sealing import EntrySealer
 from holdfast.grid.vdrive.change_queue import Change, ChangePart
 from holdfast.grid.vdrive.commits import SignedCommit
-from holdfast.grid.vdrive.contexts import VdriveCore, fetch_context, prove
+from holdfast.grid.vdrive.contexts import AT_ONCE_MAX, VdriveCore, fetch_context, prove
 from holdfast.grid.vdrive.memory import KnownHead
 from holdfast.grid.vdrive.patience import LookingServer
 from holdfast.grid.vdrive.proofs import ProvenContext
@@ -36,6 +37,7 @@ class Target:
     Attributes:
         slots: all names that its changes look at, by slot.
         context: what is known of them.
+        opened: entries by slot, with the sealed ones that they were opened from.
         moment: at which that was true, since the batch began; None if it was known before. Directories that
             have the same moment were so at the same time.
     """
@@ -47,11 +49,26 @@ class Target:
     slots: dict[bytes, str] = field(default_factory=dict, repr=False)
     context: ProvenContext | None = None
     moment: object | None = None
+    opened: dict[bytes, tuple[SealedEntry, OpenEntry]] = field(default_factory=dict, repr=False)
 
     @property
     def proven(self) -> ProvenContext:
         assert self.context is not None
         return self.context
+
+    def to_open(self) -> list[SealedEntry]:
+        """Return the entries that are there and have not been opened."""
+        entries = self.proven.entries
+        found = [entries[slot] for slot in self.slots if slot in entries]
+        self.opened = {slot: pair for slot, pair in self.opened.items() if entries.get(slot) is pair[0]}
+        return [entry for entry in found if entry.slot not in self.opened]
+
+    def open(self, entries: Iterable[SealedEntry]) -> None:
+        """Open entries, and what they lead to."""
+        for entry in entries:
+            opened = self.opener.open(entry)
+            _ = opened.contents
+            self.opened[entry.slot] = entry, opened
 
 
 class Targets:
@@ -69,10 +86,10 @@ class Targets:
     def view(self, part: ChangePart) -> EntriesView:
         """Return what a change is to see of a directory."""
         target = self.by_index[part.state.index]
-        sealed = {name: target.proven.entries.get(slot) for slot, name in part.names.items()}
+        found = {name: target.opened.get(slot) for slot, name in part.names.items()}
         return EntriesView(
             target.proven.head.version,
-            {name: None if entry is None else target.opener.open(entry) for name, entry in sealed.items()},
+            {name: None if pair is None else pair[1] for name, pair in found.items()},
         )
 
     def head(self, part: ChangePart) -> VerifiedHead:
@@ -88,12 +105,22 @@ class Targets:
         return len(moments) <= 1 and None not in moments
 
     async def look(self) -> None:
-        """Have a context of every directory, from before if there is one."""
+        """Have a context of every directory, from before if there is one, and open what is in it.
+
+        Raises:
+            SealedBoxError, BadEntryError: a writer made an entry that has no name.
+        """
         for target in self.by_index.values():
             if target.context is None:
                 known = self._core.memory.known(target.state.index)
                 target.context = self._core.states.context_for(target.state, target.slots, known)
         await self._fetch(target for target in self.by_index.values() if target.context is None)
+        for target in self.by_index.values():
+            entries = target.to_open()
+            if len(entries) <= AT_ONCE_MAX:
+                target.open(entries)
+            else:
+                await asyncio.to_thread(target.open, entries)
 
     async def look_again(self, changes: Iterable[Change]) -> bool:
         """Look at the directories of some changes; return whether they still are as they were.
