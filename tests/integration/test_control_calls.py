@@ -120,6 +120,7 @@ async def test_a_token_is_minted_listed_and_revoked(node: MemoryNode) -> None:
     assert (await ask(node, f"DELETE /control/v1/tokens/{token_id}"))[0] == 404
 
 
+@pytest.mark.seed("X-14")
 async def test_a_minted_token_survives_a_restart_and_the_master_token_does_not(tmp_path: Path) -> None:
     async with memory_node(tmp_path, servers=None) as node:
         master = (node.private / "control.token").read_text().strip()

@@ -41,6 +41,7 @@ async def call(client: LocalClient, target: str, method: str = "GET") -> tuple[i
     return await asyncio.to_thread(request)
 
 
+@pytest.mark.seed("X-14")
 async def test_a_client_learns_the_status_and_files_are_private(tmp_path: Path) -> None:
     async with controlled(tmp_path / "private") as client:
         assert await call(client, "/control/v1/status") == (200, {"nickname": "memory"})

@@ -300,6 +300,7 @@ async def test_a_server_that_moves_is_found_again_and_an_old_announcement_is_ign
         assert client.connected_to_introducer()
 
 
+@pytest.mark.seed("X-13")
 async def test_an_introducer_that_restarts_or_loses_its_database_costs_nobody_anything(
     tmp_path: Path, servers: list[Server]
 ) -> None:

@@ -254,6 +254,7 @@ async def test_when_full_the_expired_ones_make_room(opened: Opener, clock: FakeC
 # -- age
 
 
+@pytest.mark.seed("X-13")
 async def test_expired_ones_are_handed_out_for_a_week_and_withdrawn_ones_for_ninety_days(
     opened: Opener, clock: FakeClock
 ) -> None:

@@ -96,7 +96,7 @@ async def test_a_service_is_told_under_its_name_and_that_of_2007(node: NodeServi
     assert parse_nurl(await node.get_service(name)).swissnum == "storageswissnum"
 
 
-@pytest.mark.seed("S-028")
+@pytest.mark.seed("S-028", "X-15")
 @pytest.mark.parametrize(
     "name",
     ["unknown", "vdrive", *PRIVATE_NAMES, "", "STORAGE", "storage/", "../versions", "sto%72age", "\u00e9"],
@@ -107,7 +107,7 @@ async def test_unknown_disabled_and_private_services_are_none(node: NodeService,
     assert str(caught.value) == "the node offers no service of this name"
 
 
-@pytest.mark.seed("S-029")
+@pytest.mark.seed("S-029", "S-003")
 async def test_the_ids_are_those_of_the_tls_key(node: NodeService, identity: NodeIdentity) -> None:
     short, long = await node.get_nodeid(), await node.get_node_id32()
     assert (len(short), len(long)) == (20, 32)
@@ -156,7 +156,7 @@ async def test_packages_are_told_only_if_the_operator_says_so(identity: NodeIden
 # -- ids for life
 
 
-@pytest.mark.seed("S-029")
+@pytest.mark.seed("S-029", "S-003")
 def test_the_ids_survive_a_new_certificate_and_change_with_the_key(tmp_path: Path) -> None:
     before = create_node_identity(tmp_path / "private")
     old = before.tls_path.read_bytes()
@@ -212,7 +212,7 @@ async def _asked(
     return await node_handler(node, SWISSNUM)(Request(method, path, "", headers, _NoBody()))
 
 
-@pytest.mark.seed("S-028")
+@pytest.mark.seed("S-028", "X-15")
 async def test_nobody_can_tell_private_names_from_unknown_ones(local: LocalNode) -> None:
     answers = [
         await _asked(local, messages.service_path(name))
