@@ -122,6 +122,45 @@ def test_the_private_root_is_made_once_and_is_at_the_service_that_was_announced(
     refused(fails("ls", "/home/somebody"), 5, "write ~: for the private root")
 
 
+@pytest.mark.seed("S-198")
+def test_several_programs_that_need_the_root_at_once_make_one(
+    grid: LocalGrid, does: Run, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(grid.client_directory, mine, ignore=shutil.ignore_patterns("my_vdrive*", "roots.uri"))
+
+    def directories() -> int:
+        counts = json.loads(does("vdrive-server", "account", "list", grid.directory, "--json").stdout)
+        return sum(count["used"]["directories"] for count in counts)
+
+    before = directories()
+    started = [start_holdfast("mkdir", f"~/d{number}", node=mine) for number in range(4)]
+    for process in started:
+        _, stderr = process.communicate(timeout=90)
+        assert process.returncode == 0, stderr
+    assert does("ls", "~", node=mine).text.split() == ["d0", "d1", "d2", "d3"]
+    assert directories() == before + 5
+    assert not (mine / "private" / "my_vdrive.uri.pending").exists()
+
+
+def test_entries_move_between_kinds_and_within_one_by_one_change(does: Run, fails: Run, here: str) -> None:
+    does("create-alias", "old-kind", "--kind", "grid")
+    does("put", "-", "old-kind:d/f", stdin=DATA)
+    does("mv", "old-kind:d", f"{here}from-the-grid")
+    assert does("get", f"{here}from-the-grid/f").stdout == DATA
+    does("mkdir", f"{here}a/x")
+    does("mkdir", f"{here}b")
+    versions = [
+        json.loads(does("vdrive", "head", "--json", f"{here}{name}").stdout)["version"] for name in "ab"
+    ]
+    does("mv", f"{here}a/x", f"{here}b/y")
+    after = [json.loads(does("vdrive", "head", "--json", f"{here}{name}").stdout)["version"] for name in "ab"]
+    assert after == [version + 1 for version in versions]
+    does("mv", f"{here}b", "old-kind:b")
+    assert does("ls", "old-kind:b").text == "y"
+    refused(fails("mv", f"{here}a", f"{here}a/inside"), 5, "inside it")
+
+
 @pytest.mark.seed("S-193")
 def test_a_client_without_a_virtual_drive_works_on_capabilities(
     grid: LocalGrid, does: Run, here: str, tmp_path: Path

@@ -50,6 +50,7 @@ WELCOMES = st.builds(
     introducers=st.lists(st.just(NURL), min_size=1, max_size=3).map(tuple),
     encoding=st.none() | encodings(),
     grid=SHORT,
+    vdrive=st.none() | st.just((NURL, "abc234")),
 )
 
 
@@ -111,7 +112,8 @@ def test_the_pin_is_the_beginning_of_the_hash_of_the_tls_key() -> None:
 
 def test_no_repr_shows_the_secret() -> None:
     assert repr(SECRET) not in repr(parse_invitation(GOOD))
-    assert "swissnum" not in repr(Welcome("server", "", (NURL,), None, ""))
+    assert "swissnum" not in repr(Welcome("server", "", (NURL,), None, "", (NURL, "token")))
+    assert "token" not in repr(Welcome("server", "", (NURL,), None, "", (NURL, "token")))
 
 
 @given(st.binary(min_size=10, max_size=10))
@@ -155,6 +157,14 @@ def _message(**changes: object) -> bytes:
         _message(encoding=[11, 7, 10]),
         _message(encoding=[3, 7, 257]),
         _message(encoding=[True, True, True]),
+        _message(vdrive=None),
+        _message(vdrive=[NURL]),
+        _message(vdrive=["https://example.org/", "abc"]),
+        _message(vdrive=[NURL, ""]),
+        _message(vdrive=[NURL, "a b"]),
+        _message(vdrive=[NURL, 'a"\nservice = "x']),
+        _message(vdrive=[NURL, "a" * 201]),
+        _message(vdrive=[NURL, 7]),
         _message(password="x"),
         cbor2.dumps([]),
         b"",

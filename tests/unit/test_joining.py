@@ -14,6 +14,7 @@ from holdfast.node.config import load_config
 from holdfast.node.introducer_list import load_introducers
 from holdfast.node.inviting import only_for_this_machine
 from holdfast.node.joining import JoinOptions, join
+from holdfast.node.vdrive_places import load_vdrive_places
 from holdfast.protocol.invitation import Invitation, Welcome
 
 NURL = f"pb://{'Q' * 43}@192.0.2.1:1/{'a' * 32}#v=1"
@@ -64,6 +65,15 @@ async def test_a_client_knows_the_introducer_by_the_name_of_the_grid(
     assert {
         name: nurl.to_text() for name, nurl in load_introducers(result.directory / "private").items()
     } == {"friends": NURL}
+
+
+async def test_an_account_that_comes_along_is_kept_in_private(introducer: Introducer, tmp_path: Path) -> None:
+    introducer.welcome = Welcome("client", "ann", (NURL,), None, "friends", (NURL, "abc234"))
+    result = await join(CODE, tmp_path / "node")
+    places = load_vdrive_places(result.directory / "private")
+    assert places.service is not None
+    assert (places.service.to_text(), places.account) == (NURL, "abc234")
+    assert (result.directory / "private" / "vdrive.toml").stat().st_mode & 0o077 == 0
 
 
 async def test_a_server_can_use_the_grid_too(introducer: Introducer, tmp_path: Path) -> None:
