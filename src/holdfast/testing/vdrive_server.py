@@ -44,15 +44,19 @@ class ServedVdrive:
         database_url: str | None = None,
         clock: Callable[[], float] = time.time,
         listening: bool = True,
+        disguise: Callable[[VdriveEngine], Any] = lambda engine: engine,
         **settings: Any,
     ) -> None:
         """``listening``: over TLS; else the engine alone is there.
+
+        ``disguise`` returns what answers in the place of the engine.
 
         ``settings``: of ``VdriveServerSettings``, others than the usual ones.
         """
         self.directory = directory
         self.clock = clock
         self.listening = listening
+        self.disguise = disguise
         self.swissnum = SWISSNUM
         private = directory / "private"
         self.identity = load_node_identity(private) if private.exists() else create_node_identity(private)
@@ -93,7 +97,7 @@ class ServedVdrive:
             return
         tls = str(self.identity.tls_path)
         limits = ServerLimits(connections_max=CONNECTIONS_MAX)
-        handler = vdrive_handler(self._engine, self.swissnum)
+        handler = vdrive_handler(self.disguise(self._engine), self.swissnum)
         await self._stack.enter_async_context(
             serve(handler, "127.0.0.1", self.port, server_ssl_context(tls, tls), limits)
         )
