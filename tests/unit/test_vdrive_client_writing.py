@@ -338,9 +338,11 @@ async def test_making_a_directory_again_does_no_harm(
     directory = client.directory(cap)
     assert await client.create(server.place, b"k" * 32, entries) == cap
     await put(client, directory, "c")
+    await put(client, directory, "a", text="changed since", replace=True)
     await delete(client, directory, "b")
     assert await client_of(server).create(server.place, b"k" * 32, entries) == cap
-    assert await names_in(directory) == {"a", "b", "c"}
+    contents = await contents_of(directory)
+    assert contents.keys() == {"a", "b", "c"} and contents["a"] == literal("changed since").ro
     assert await client.create(server.place, b"k" * 32) == cap
 
 
