@@ -92,7 +92,9 @@ def target_for(file: str) -> Iterator[DownloadTarget[Any]]:
 
     check_output(file)
     if file == STANDARD_STREAM:
-        yield FileHandleTarget(sys.stdout.buffer)
+        # Unbuffered: after an interrupt, a buffer would wait for the thread that still waits for the pipe.
+        with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as handle:
+            yield FileHandleTarget(handle)
     elif _is_replaced(file):
         yield FileTarget(os.path.realpath(file))
     else:
