@@ -20,6 +20,7 @@ from holdfast.node.creation import create_client_node
 from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.command_line import Outcome, run_holdfast
 from holdfast.testing.stored_shares import stored_shares
+from holdfast.testing.warm_grid import WarmGrid
 
 DATA = random.Random(4).randbytes(5000)
 FORMATS = ("SDMF", "MDMF")
@@ -31,7 +32,7 @@ Shares = dict[Path, bytes]
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
     """Four servers; any two shares of four give a file back."""
-    grid = LocalGrid(tmp_path_factory.mktemp("check") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("check") / "grid")
     try:
         grid.start(4, EncodingSettings(shares_needed=2, happiness=3, shares_total=4))
         yield grid

@@ -28,6 +28,7 @@ from holdfast.node.creation import create_client_node, create_server_node
 from holdfast.node.local_grid import LocalGrid
 from holdfast.node.running import running_node
 from holdfast.testing.command_line import COMMAND, Outcome, environment, run_holdfast, start_holdfast
+from holdfast.testing.warm_grid import WarmGrid
 
 DATA = random.Random(1).randbytes(300_000)
 BIG = 60_000_000
@@ -37,7 +38,7 @@ KEY, HASH = "a" * 26, "a" * 52
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
     """Five servers; any two shares of five give a file back."""
-    grid = LocalGrid(tmp_path_factory.mktemp("cli") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("cli") / "grid")
     try:
         grid.start(5, EncodingSettings(shares_needed=2, happiness=4, shares_total=5))
         yield grid

@@ -25,6 +25,7 @@ from holdfast.node.creation import create_client_node
 from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.command_line import COMMAND, Outcome, environment, run_holdfast, start_holdfast
 from holdfast.testing.node_processes import NodeProcess
+from holdfast.testing.warm_grid import WarmGrid
 from holdfast.wire.local_client import LocalClient
 
 DATA = random.Random(3).randbytes(150_000)
@@ -34,7 +35,7 @@ BIG = 80_000_000
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
     """Three servers; any two shares of three give a file back."""
-    grid = LocalGrid(tmp_path_factory.mktemp("control") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("control") / "grid")
     try:
         grid.start(3, EncodingSettings(shares_needed=2, happiness=3, shares_total=3))
         yield grid

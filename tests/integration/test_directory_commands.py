@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.command_line import Outcome, run_here, run_holdfast, start_holdfast
+from holdfast.testing.warm_grid import WarmGrid
 
 DATA = random.Random(2).randbytes(30_000)
 MORE = random.Random(3).randbytes(40_000)
@@ -29,7 +30,7 @@ Run = Callable[..., Outcome]
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
     """Four servers; any two shares of four give a file back."""
-    grid = LocalGrid(tmp_path_factory.mktemp("directories") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("directories") / "grid")
     try:
         grid.start(4, EncodingSettings(shares_needed=2, happiness=3, shares_total=4))
         yield grid

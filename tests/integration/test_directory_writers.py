@@ -18,13 +18,13 @@ from holdfast.drive.directory_node import GridDirectoryNode
 from holdfast.drive.node_making import DirectoryKind
 from holdfast.drive.nodes import Drive
 from holdfast.grid.settings import EncodingSettings
-from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.directory_writer import (
     expected_names,
     first_changes,
     start_writer,
     told,
 )
+from holdfast.testing.warm_grid import WarmGrid
 
 CHANGES = 500  # of all writers in all cases but the long one
 SOAK_CHANGES = 5000
@@ -35,7 +35,7 @@ PATIENCE_S = 110
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    grid = LocalGrid(tmp_path_factory.mktemp("writers") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("writers") / "grid")
     try:
         grid.start(4, EncodingSettings(shares_needed=2, happiness=4, shares_total=4))
         yield grid.client_directory

@@ -26,7 +26,6 @@ from holdfast.node.creation import create_client_node, create_introducer
 from holdfast.node.introducer_list import load_introducers
 from holdfast.node.introducer_nurls import IntroducerNurls, read_introducer_nurls
 from holdfast.node.inviting import make_invitation
-from holdfast.node.local_grid import LocalGrid
 from holdfast.node.private_files import write_private_file
 from holdfast.protocol.invitation import Invitation, parse_invitation, pin_of
 from holdfast.protocol.nurl import parse_nurl
@@ -34,6 +33,7 @@ from holdfast.servers.introducer import invitations
 from holdfast.servers.introducer.tables import open_tables
 from holdfast.testing.command_line import COMMAND, Outcome, environment, run_holdfast
 from holdfast.testing.node_processes import NodeProcess
+from holdfast.testing.warm_grid import WarmGrid
 
 DATA = b"what one machine stores, another reads" * 1000
 
@@ -165,7 +165,7 @@ def test_who_joined_stores_on_who_joined(tmp_path: Path) -> None:
 
 
 def test_a_local_grid_invites_and_passes_its_encoding_on(tmp_path: Path) -> None:
-    grid = LocalGrid(tmp_path / "grid", attached=True)
+    grid = WarmGrid(tmp_path / "grid")
     try:
         grid.start(2, EncodingSettings(shares_needed=1, happiness=2, shares_total=2))
         code = run_holdfast("invite", node=grid.directory).text

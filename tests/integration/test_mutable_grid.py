@@ -25,6 +25,7 @@ from holdfast.grid.settings import EncodingSettings
 from holdfast.node.client_node import load_client_settings
 from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.stored_shares import StoredShare, stored_shares
+from holdfast.testing.warm_grid import WarmGrid
 
 FORMATS: tuple[MutableFormat, ...] = ("SDMF", "MDMF")
 SERVERS = 4
@@ -71,7 +72,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
-    grid = LocalGrid(tmp_path_factory.mktemp("mutable") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("mutable") / "grid")
     try:
         grid.start(SERVERS, ENCODING)
         yield grid

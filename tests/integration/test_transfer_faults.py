@@ -28,6 +28,7 @@ from holdfast.grid.sources import DataSource, FileNameSource
 from holdfast.grid.targets import DataTarget, FileTarget
 from holdfast.node.client_node import load_client_settings
 from holdfast.node.local_grid import LocalGrid
+from holdfast.testing.warm_grid import WarmGrid
 
 SIZE = 24_000_000
 CHILD = """
@@ -46,7 +47,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalGrid]:  # type: ignore[misc]
-    local = LocalGrid(tmp_path_factory.mktemp("faults") / "grid", attached=True)
+    local = WarmGrid(tmp_path_factory.mktemp("faults") / "grid")
     try:
         local.start(10)
         yield local  # type: ignore[misc]

@@ -10,6 +10,7 @@ import pty
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -625,8 +626,7 @@ def test_a_node_killed_during_a_get(
         wait_until(lambda: list(tmp_path.iterdir()))
         process.send_signal(signal.SIGSTOP)  # so that it cannot finish before the node is dead
     else:
-        wait_until(lambda: node.status()["transfers"])  # nobody reads the pipe yet
-        time.sleep(0.3)
+        wait_until(lambda: select.select([process.stdout], [], [], 0)[0])  # nobody reads the pipe yet
     node.kill()
     process.send_signal(signal.SIGCONT)
     ended = end_of(process)
@@ -642,8 +642,7 @@ def test_a_node_that_is_started_again_during_a_get_goes_on(
     node: NodeProcess, grid: LocalGrid, holdfast: Callable[..., Outcome], big_file: Path
 ) -> None:
     process = start(grid, "get", holdfast("put", big_file).text)
-    wait_until(lambda: node.status()["transfers"])
-    time.sleep(0.3)
+    wait_until(lambda: select.select([process.stdout], [], [], 0)[0])
     node.kill()
     node.start()
     ended = end_of(process)

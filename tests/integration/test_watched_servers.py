@@ -18,6 +18,7 @@ from holdfast.grid.server_watch import ServerWatch, WatchSettings
 from holdfast.grid.sources import DataSource
 from holdfast.grid.targets import DataTarget
 from holdfast.node.local_grid import LocalGrid
+from holdfast.testing.warm_grid import WarmGrid
 
 NOTICED_S = 30.0
 SETTINGS = WatchSettings()
@@ -25,7 +26,7 @@ SETTINGS = WatchSettings()
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
-    local = LocalGrid(tmp_path_factory.mktemp("watch") / "grid", attached=True)
+    local = WarmGrid(tmp_path_factory.mktemp("watch") / "grid")
     try:
         local.start(4)
         yield local

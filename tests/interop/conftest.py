@@ -15,6 +15,7 @@ from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.mixed_grid import MixedGrid
 from holdfast.testing.tahoe_peer import ClientSettings, TahoeClient, TahoeGrid
+from holdfast.testing.warm_grid import WarmGrid
 
 HERE = Path(__file__).resolve().parent
 
@@ -51,7 +52,7 @@ def tahoe_client(tahoe_grid: TahoeGrid) -> TahoeClient:
 @pytest.fixture(scope="session")
 def holdfast_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
     """Four servers of Holdfast, all running. A test that kills one starts it again."""
-    grid = LocalGrid(tmp_path_factory.mktemp("holdfast") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("holdfast") / "grid")
     try:
         grid.start(4, EncodingSettings(shares_needed=2, happiness=4, shares_total=4))
         yield grid

@@ -17,6 +17,7 @@ from holdfast.node.creation import create_client_node
 from holdfast.node.local_grid import LocalGrid
 from holdfast.testing.command_line import run_holdfast
 from holdfast.testing.tahoe_peer import ClientSettings, TahoeClient, TahoeGrid, servers_yaml
+from holdfast.testing.warm_grid import WarmGrid
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 ENCODING = EncodingSettings(shares_needed=2, happiness=4, shares_total=4)
@@ -25,7 +26,7 @@ PEER = ClientSettings(shares_needed=2, happiness=4, shares_total=4, convergence=
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
-    grid = LocalGrid(tmp_path_factory.mktemp("local") / "grid", attached=True)
+    grid = WarmGrid(tmp_path_factory.mktemp("local") / "grid")
     try:
         grid.start(4, ENCODING)
         write_convergence(grid.client_directory)

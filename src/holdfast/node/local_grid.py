@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from holdfast.errors import ConfigError, InputError, UnavailableError
 from holdfast.grid.settings import EncodingSettings
@@ -294,16 +295,20 @@ class LocalGrid:
     def _launch(self, name: str) -> None:
         logs = self.directory / name / LOG_DIRECTORY
         logs.mkdir(mode=0o700, exist_ok=True)
-        command = [sys.executable, "-P", "-m", "holdfast.node.process", str(self.directory / name)]
         with open(logs / OUTPUT_FILE, "wb") as output:
-            self._children[name] = subprocess.Popen(
-                command,
-                cwd=self.directory / name,
-                stdin=subprocess.PIPE if self._attached else subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            stdin = subprocess.PIPE if self._attached else subprocess.DEVNULL
+            self._children[name] = self._process(self.directory / name, stdin, output)
+
+    def _process(self, node: Path, stdin: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the process of a node."""
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "holdfast.node.process", node],
+            cwd=node,
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def _ended(self, name: str) -> bool:
         child = self._children.get(name)

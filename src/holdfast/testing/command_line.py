@@ -1,4 +1,7 @@
-"""The ``holdfast`` command as its users run it: a process with arguments, streams and an exit status."""
+"""The ``holdfast`` command as its users run it: a process with arguments, streams and an exit status.
+
+It is a fork of a process that has imported everything, unless a test is of how the command starts.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from tempfile import TemporaryFile
+
+from holdfast.testing.warm_processes import WarmProcess
 
 COMMAND = (sys.executable, "-P", "-m", "holdfast.cli.main")
 
@@ -33,19 +38,34 @@ def run_holdfast(
     stdin: bytes = b"",
     node: str | os.PathLike[str] | None = None,
     timeout_s: float = 90,
+    fresh: bool = False,
     before_start: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Run ``holdfast`` and return how it ended; ``node`` becomes HOLDFAST_NODE."""
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        input=stdin,
-        capture_output=True,
-        env=environment(node),
-        timeout=timeout_s,
-        preexec_fn=before_start,
-        check=False,
+    """Run ``holdfast`` and return how it ended; ``node`` becomes HOLDFAST_NODE.
+
+    Args:
+        fresh: in an interpreter of its own, which takes much longer to start.
+        before_start: called in that interpreter's process before it begins.
+    """
+    process = (
+        subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(node),
+            preexec_fn=before_start,
+        )
+        if fresh or before_start is not None
+        else start_holdfast(*arguments, node=node)
     )
-    return Outcome(done.returncode, done.stdout, done.stderr.decode())
+    with process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout_s)
+        except BaseException:
+            process.kill()
+            raise
+    return Outcome(process.wait(), stdout, stderr.decode())
 
 
 def run_here(
@@ -89,8 +109,9 @@ def start_holdfast(
     *arguments: str | os.PathLike[str], node: str | os.PathLike[str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start ``holdfast`` with pipes for its three streams."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
+    return WarmProcess(
+        "holdfast.cli.main",
+        arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

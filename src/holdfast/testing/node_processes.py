@@ -7,10 +7,8 @@ test itself is killed, they end with it, since the other ends of their standard 
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +31,7 @@ from holdfast.node.creation import create_node_directory
 from holdfast.node.introducer_nurls import read_introducer_nurls
 from holdfast.node.running import RunningNode, running_node
 from holdfast.testing.command_line import environment
+from holdfast.testing.warm_processes import WarmProcess
 from holdfast.wire.local_client import LocalClient
 
 PATIENCE_S = 30.0  # for what takes a second at most, on a machine that others use too
@@ -71,8 +70,9 @@ class NodeProcess:
         assert not self.runs, f"{self.name} runs already"
         self.end()
         with open(self.output_file, "wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "holdfast.node.process", str(self.directory), *arguments],
+            self._process = WarmProcess(
+                "holdfast.node.process",
+                [self.directory, *arguments],
                 stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -130,8 +130,8 @@ class NodeProcess:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
-        assert self.runs, f"{self.name} does not run: {self.output}"
-        os.kill(self.pid, number)
+        assert self._process is not None and self.runs, f"{self.name} does not run: {self.output}"
+        self._process.send_signal(number)
 
     def close_input(self) -> None:
         """Close the other end of its standard input, as happens when whoever started it dies."""
