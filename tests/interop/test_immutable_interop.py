@@ -110,7 +110,6 @@ async def test_many_small_files_stored_at_once_are_read_by_both(case: Case, grid
         assert await asyncio.to_thread(case.tahoe.get, result.uri) == content
 
 
-
 async def test_the_last_shares_suffice_both(case: Case, grid: Grid) -> None:
     size, needed = case.sizes[-1], case.encoding.shares_needed
     theirs, ours = content(case, "theirs, last shares", size), content(case, "ours, last shares", size)
