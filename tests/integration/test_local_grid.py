@@ -25,10 +25,20 @@ from holdfast.node.config import NodeSettings, load_config
 from holdfast.node.local_grid import LocalGrid
 from holdfast.node.running import process_of, running_node
 from holdfast.testing.command_line import COMMAND, environment, run_holdfast
+from holdfast.testing.warm_grid import WarmGrid
 
 
 @pytest.fixture
 def grid(tmp_path: Path) -> Iterator[LocalGrid]:
+    grid = WarmGrid(tmp_path / "grid")
+    yield grid
+    if grid.exists:
+        grid.stop()
+
+
+@pytest.fixture
+def usual_grid(tmp_path: Path) -> Iterator[LocalGrid]:
+    """One whose nodes are started as those of users are."""
     grid = LocalGrid(tmp_path / "grid", attached=True)
     yield grid
     if grid.exists:
@@ -50,8 +60,8 @@ def wait_until(condition, seconds: float = 15) -> None:  # type: ignore[no-untyp
         time.sleep(0.02)
 
 
-def test_it_starts_as_separate_processes_that_a_client_knows(grid: LocalGrid) -> None:
-    heard: list[str] = []
+def test_it_starts_as_separate_processes_that_a_client_knows(usual_grid: LocalGrid) -> None:
+    grid, heard = usual_grid, list[str]()
     grid.start(3, on_running=heard.append)
     servers = grid.status()
     assert sorted(heard) == [server.name for server in servers] == ["amber", "basil", "cedar"]
@@ -120,7 +130,7 @@ def test_it_starts_after_all_processes_died_at_once_leaving_stale_files(grid: Lo
         os.kill(server.pid or 0, signal.SIGKILL)
     wait_until(lambda: states(grid) == ["stopped", "stopped"])
     assert (grid.directory / "amber/running.json").exists()
-    LocalGrid(grid.directory, attached=True).start()
+    WarmGrid(grid.directory).start()
     assert ports(grid) == before
 
 
@@ -284,9 +294,9 @@ def test_the_client_gets_the_encoding_asked_for_or_one_that_fits(grid: LocalGrid
     assert local_grid.default_encoding(50) == EncodingSettings()
 
 
-def test_ten_servers_start_fast(grid: LocalGrid) -> None:
+def test_ten_servers_start_fast(usual_grid: LocalGrid) -> None:
     began = time.monotonic()
-    grid.start(10)
+    usual_grid.start(10)
     assert time.monotonic() - began < 15  # about 2 s on two idle processors
 
 

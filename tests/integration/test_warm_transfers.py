@@ -27,7 +27,7 @@ import pytest
 
 from holdfast.grid.settings import EncodingSettings
 from holdfast.node.local_grid import LocalGrid
-from holdfast.testing.command_line import environment
+from holdfast.testing.command_line import environment, run_holdfast
 from holdfast.testing.node_processes import NodeProcess
 from holdfast.testing.warm_grid import WarmGrid
 
@@ -276,7 +276,7 @@ def test_what_fails_fails_as_without_a_node(
     ]
     warm = [holdfast(*arguments) for arguments in attempts]
     node.stop()
-    cold = [holdfast(*arguments) for arguments in attempts]
+    cold = [run_holdfast(*arguments, node=grid.directory) for arguments in attempts]
     for arguments, one, other in zip(attempts, warm, cold, strict=True):
         assert one.code != 0, arguments
         assert (one.code, one.stdout) == (other.code, other.stdout), arguments
