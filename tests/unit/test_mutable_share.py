@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from holdfast.crypto import kernel
 from holdfast.crypto.gf256 import check_rows
-from holdfast.crypto.rsa_keys import SigningKey
+from holdfast.crypto.rsa_keys import SigningKey, VerifyingKey
 from holdfast.errors import CorruptShareError
 from holdfast.formats.mutable_encoding import (
     BlockLeaves,
@@ -32,6 +32,7 @@ from holdfast.formats.mutable_layout import MutableHeader, Section, parse_mutabl
 from holdfast.formats.mutable_proof import ShareProof, VersionProof
 from holdfast.formats.mutable_segmentation import MutableFormat, MutableSegmentation
 from holdfast.formats.mutable_share import (
+    SignedHeaders,
     SignedVersion,
     VerifiedShare,
     Write,
@@ -549,6 +550,34 @@ def test_parsing_alone_trusts_nothing() -> None:
     assert parse_mutable_header(data, number)[0].sequence != parse_mutable_header(good, number)[0].sequence
     with pytest.raises(CorruptShareError, match="signature"):
         verified_header(bytes(data), keys().fingerprint, number)
+
+
+@pytest.mark.parametrize("name", ["sdmf-3of10-100", "mdmf-3of10-100"])
+def test_shares_of_one_version_are_verified_once_and_all_of_their_bytes_count(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = next(file for file in FILES if file["name"] == name)
+    verified: list[bytes] = []
+    verify = VerifyingKey.verify
+
+    def counted(key: VerifyingKey, message: bytes, signature: bytes) -> bool:
+        verified.append(message)
+        return verify(key, message, signature)
+
+    monkeypatch.setattr(VerifyingKey, "verify", counted)
+    signed = SignedHeaders(keys("A").fingerprint)
+    for number, text in sorted(file["shares"].items()):
+        good = base64.b64decode(text)
+        header, offsets = parse_mutable_header(good, int(number))
+        signed.check(header, offsets, good)
+        for section in (offsets.public_key, offsets.signature, Section(1, 41)):
+            data = bytearray(good)
+            data[section.end - 1] ^= 1
+            with pytest.raises(CorruptShareError):
+                signed.check(parse_mutable_header(data, int(number))[0], offsets, data)
+    assert verified.count(header.signed_prefix) == 1 + len(file["shares"])  # and with each wrong signature
+    with pytest.raises(CorruptShareError):
+        SignedHeaders(bytes(32)).check(header, offsets, good)
 
 
 @pytest.mark.parametrize(

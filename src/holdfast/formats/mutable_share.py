@@ -190,6 +190,30 @@ def verified_header(data: Buffer, fingerprint: bytes, number: int) -> tuple[Muta
     return header, offsets
 
 
+class SignedHeaders:
+    """The headers of one file's shares that are known to be signed: each is verified once.
+
+    What counts is every byte of key, header and signature: a share of a version known to be authentic passes
+    only with that version's signature.
+    """
+
+    def __init__(self, fingerprint: bytes) -> None:
+        self._fingerprint = fingerprint
+        self._signed: set[tuple[bytes, bytes, bytes]] = set()
+
+    def check(self, header: MutableHeader, offsets: MutableOffsets, data: Buffer) -> None:
+        """Return if a header is authentic. ``data``: the share up to the end of key and signature.
+
+        Raises:
+            CorruptShareError: the key is another one, or the signature is wrong.
+        """
+        public, signature = bytes(offsets.public_key.of(data)), bytes(offsets.signature.of(data))
+        seen = (public, header.signed_prefix, signature)
+        if seen not in self._signed:
+            check_signature(header, verified_public_key(public, self._fingerprint), signature)
+            self._signed.add(seen)
+
+
 def check_signature(header: MutableHeader, key: VerifyingKey, signature: bytes) -> None:
     """Return if the header is authentic. Raises CorruptShareError if not."""
     if not key.verify(header.signed_prefix, signature):

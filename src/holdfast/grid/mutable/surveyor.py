@@ -14,7 +14,7 @@ from contextlib import suppress
 from holdfast.errors import CorruptShareError, IntegrityError, ServerError
 from holdfast.formats.mutable_keys import FileKeys
 from holdfast.formats.mutable_layout import HEADER_SIZE_MAX, parse_mutable_header
-from holdfast.formats.mutable_share import verified_header
+from holdfast.formats.mutable_share import SignedHeaders
 from holdfast.grid.advice import Problems
 from holdfast.grid.known_server import KnownServer
 from holdfast.grid.mutable.file_identity import FileIdentity
@@ -39,6 +39,7 @@ class Surveyor:
         self._identity = identity
         self._sighting = sighting
         self._problems = problems
+        self._signed = SignedHeaders(identity.fingerprint)
 
     async def run(self, survey: Survey, *, add_lease: bool = False) -> None:
         """Ask servers until the survey is finished. No request outlives this.
@@ -130,8 +131,12 @@ class Surveyor:
         """Return a share whose first bytes are ``head``, if they are right; else mark it bad."""
         server = self._sighting.servers[place.server]
         try:
-            head = await self._enough(server, place.number, head)
-            header, offsets = verified_header(head, self._identity.fingerprint, place.number)
+            header, offsets = parse_mutable_header(head, place.number)
+            end = max(offsets.public_key.end, offsets.signature.end)
+            if end > len(head):
+                head = await self._longer(server, place.number, head, end)
+                header, offsets = parse_mutable_header(head, place.number)
+            self._signed.check(header, offsets, head)
         except IntegrityError as error:
             self._problems.note(server, error, place.number)
             self._sighting.mark_bad(place, head)
@@ -141,12 +146,8 @@ class Surveyor:
             return None
         return ShareCopy(server, place.number, header, offsets, head)
 
-    async def _enough(self, server: KnownServer, number: int, head: bytes) -> bytes:
-        """Return the first bytes of a share, as many as key and signature need: more where keys are long."""
-        _, offsets = parse_mutable_header(head, number)
-        end = max(offsets.public_key.end, offsets.signature.end)
-        if end <= len(head):
-            return head
+    async def _longer(self, server: KnownServer, number: int, head: bytes, end: int) -> bytes:
+        """Return the first ``end`` bytes of a share with a long key."""
         if len(head) < HEADER_SIZE_MAX or len(head) < HEAD_SIZE:
             raise CorruptShareError("the share is cut short")
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
