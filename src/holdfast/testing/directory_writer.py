@@ -22,6 +22,7 @@ from holdfast.errors import ConflictError, NotEnoughSharesError
 from holdfast.interfaces.drive import ChildAlreadyPresentError, NoSuchChildError
 from holdfast.node.event_loop import loop_factory
 from holdfast.testing.command_line import environment
+from holdfast.testing.warm_processes import WarmProcess
 
 CHILD = "URI:LIT:nbswy3dp"
 
@@ -56,20 +57,21 @@ def expected_names(done: Iterable[Change]) -> set[str]:
     return names
 
 
-def start_writer(node: Path, cap: str, name: str, count: int) -> subprocess.Popen[str]:
+def start_writer(node: Path, cap: str, name: str, count: int) -> WarmProcess:
     """Start such a process; it tells of its changes on its standard output."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__, str(node), cap, name, str(count)],
+    return WarmProcess(
+        __name__,
+        [node, cap, name, str(count)],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         env=environment(None),
     )
 
 
-def told(output: str) -> list[Change]:
+def told(output: bytes) -> list[Change]:
     """Return the changes of which a writer told."""
-    return [tuple(line.split()) for line in output.splitlines()]
+    return [tuple(line.split()) for line in output.decode().splitlines()]
 
 
 async def _make(directory: GridDirectoryNode, change: Change) -> None:
