@@ -5,12 +5,11 @@ the rest all or nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,7 @@ from holdfast.testing.storage_crash import (
     SLOT,
     SMALL,
 )
+from holdfast.testing.warm_processes import WarmProcess
 
 AFTERMATHS = ("killed", "power cut", "killed again while recovering")
 
@@ -41,22 +41,37 @@ AFTERMATHS = ("killed", "power cut", "killed again while recovering")
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
     """A directory in memory, where there is such a thing: only the process dies, not the machine."""
+    with in_memory(tmp_path) as directory:
+        yield directory
+
+
+@contextmanager
+def in_memory(otherwise: Path) -> Iterator[Path]:
     memory = Path("/dev/shm")
     if not memory.is_dir():
-        yield tmp_path
+        yield otherwise
         return
     with tempfile.TemporaryDirectory(dir=memory) as directory:
         yield Path(directory)
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the runs of each scenario are, once for all that may come after them."""
+    with in_memory(tmp_path_factory.mktemp("runs")) as directory:
+        yield directory
+
+
 def run(directory: Path, what: str) -> None:
-    command = [sys.executable, "-m", "holdfast.testing.storage_crash", str(directory), what]
-    subprocess.run(command, check=True, timeout=100)
+    assert WarmProcess("holdfast.testing.storage_crash", [directory, what]).wait(100) == 0
 
 
-def crashed(tmp_path: Path, scenario: str, aftermath: str) -> list[Path]:
+def crashed(runs: Path, tmp_path: Path, scenario: str, aftermath: str) -> list[Path]:
     """Return the directories of all runs, the last of which survived."""
-    run(tmp_path, scenario)
+    if not (runs / scenario).exists():
+        (runs / scenario).mkdir()
+        run(runs / scenario, scenario)
+    shutil.copytree(runs / scenario, tmp_path, dirs_exist_ok=True)
     places = sorted(tmp_path.iterdir(), key=lambda place: int(place.name))
     assert len(places) >= 2
     if aftermath == "power cut":
@@ -118,9 +133,9 @@ async def reopened(place: Path) -> AsyncIterator[StorageEngine]:
     ("scenario", "data"), [("upload-small", SMALL), ("upload-large", LARGE), ("store", SMALL)]
 )
 async def test_a_killed_upload_is_whole_or_gone(
-    tmp_path: Path, scenario: str, data: bytes, aftermath: str
+    runs: Path, tmp_path: Path, scenario: str, data: bytes, aftermath: str
 ) -> None:
-    for place in crashed(tmp_path, scenario, aftermath):
+    for place in crashed(runs, tmp_path, scenario, aftermath):
         promised = {int(number) for number in acknowledged(place)}
         async with reopened(place) as engine:
             listed = await engine.list_immutable(INDEX)
@@ -137,8 +152,10 @@ async def test_a_killed_upload_is_whole_or_gone(
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS)
-async def test_of_many_files_stored_at_once_each_is_whole_or_gone(tmp_path: Path, aftermath: str) -> None:
-    for place in crashed(tmp_path, "store-many", aftermath):
+async def test_of_many_files_stored_at_once_each_is_whole_or_gone(
+    runs: Path, tmp_path: Path, aftermath: str
+) -> None:
+    for place in crashed(runs, tmp_path, "store-many", aftermath):
         promised = {StorageIndex(bytes.fromhex(name)) for name in acknowledged(place)}
         async with reopened(place) as engine:
             for number, index in enumerate(INDEXES):
@@ -151,17 +168,17 @@ async def test_of_many_files_stored_at_once_each_is_whole_or_gone(tmp_path: Path
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS)
-async def test_a_killed_abort_leaves_nothing(tmp_path: Path, aftermath: str) -> None:
-    for place in crashed(tmp_path, "abort", aftermath):
+async def test_a_killed_abort_leaves_nothing(runs: Path, tmp_path: Path, aftermath: str) -> None:
+    for place in crashed(runs, tmp_path, "abort", aftermath):
         async with reopened(place) as engine:
             assert await engine.list_immutable(INDEX) == frozenset()
             assert engine.stored_bytes == 0
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS)
-async def test_a_killed_change_of_a_slot_is_done_or_not(tmp_path: Path, aftermath: str) -> None:
+async def test_a_killed_change_of_a_slot_is_done_or_not(runs: Path, tmp_path: Path, aftermath: str) -> None:
     outcomes = set()
-    for place in crashed(tmp_path, "slot", aftermath):
+    for place in crashed(runs, tmp_path, "slot", aftermath):
         async with reopened(place) as engine:
             numbers = sorted(await engine.list_mutable(SLOT))
             slot = {number: await engine.read_mutable(SLOT, number, 0, 2**30) for number in numbers}
@@ -178,8 +195,8 @@ async def test_a_killed_change_of_a_slot_is_done_or_not(tmp_path: Path, aftermat
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS)
-async def test_of_many_changes_none_is_lost_or_mixed(tmp_path: Path, aftermath: str) -> None:
-    for place in crashed(tmp_path, "slot-often", aftermath):
+async def test_of_many_changes_none_is_lost_or_mixed(runs: Path, tmp_path: Path, aftermath: str) -> None:
+    for place in crashed(runs, tmp_path, "slot-often", aftermath):
         async with reopened(place) as engine:
             zero = await engine.read_mutable(SLOT, 0, 0, 8)
             listed = await engine.list_mutable(SLOT)
@@ -196,8 +213,8 @@ async def test_of_many_changes_none_is_lost_or_mixed(tmp_path: Path, aftermath: 
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS[:1])
-async def test_a_killed_lease_is_on_all_shares_or_none(tmp_path: Path, aftermath: str) -> None:
-    for place in crashed(tmp_path, "lease", aftermath):
+async def test_a_killed_lease_is_on_all_shares_or_none(runs: Path, tmp_path: Path, aftermath: str) -> None:
+    for place in crashed(runs, tmp_path, "lease", aftermath):
         async with reopened(place) as engine:
             counts = {len(await engine.leases(INDEX, number)) for number in (0, 1)}
             assert counts == {2} if acknowledged(place) else counts in ({1}, {2})
