@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# One file after the other, as collected: those that take long come first (pyproject.toml, testpaths).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What an installation depends on: the list of requirements and whatever the native kernel is built from.
 SOURCES := pyproject.toml $(wildcard setup.py src/holdfast/crypto/native/*.c src/holdfast/crypto/native/*.h)
