@@ -28,7 +28,6 @@ WAIT_MAX_S = 55.0
 CLOCK_SKEW_S = 3600
 
 
-
 class VdriveVersion(NamedTuple):
     """What a server says of itself.
 
