@@ -1,4 +1,4 @@
-"""The real tahoe-lafs, for the tests in this folder: its command, and one grid of it per session,
+"""The real tahoe-lafs, for the tests in this folder: its command, and one grid of it for all of them,
 alone and beside one of Holdfast's.
 """
 
@@ -35,21 +35,21 @@ def tahoe_command() -> Path:
     return Path(made.stdout.strip())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tahoe_grid(tahoe_command: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TahoeGrid]:
     """Four servers of tahoe-lafs, all running. A test that kills one starts it again."""
     with TahoeGrid(tahoe_command, tmp_path_factory.mktemp("tahoe"), servers=4) as grid:
         yield grid
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tahoe_client(tahoe_grid: TahoeGrid) -> TahoeClient:
     """A client of the four servers, 2-of-4, happy with 4."""
     settings = ClientSettings(shares_needed=2, happiness=4, shares_total=4, convergence=bytes(range(32)))
     return tahoe_grid.start_client("client", settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def holdfast_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGrid]:
     """Four servers of Holdfast, all running. A test that kills one starts it again."""
     grid = WarmGrid(tmp_path_factory.mktemp("holdfast") / "grid")
@@ -61,7 +61,7 @@ def holdfast_grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGri
             grid.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mixed_grid(tahoe_grid: TahoeGrid, holdfast_grid: LocalGrid) -> MixedGrid:
     """The four servers of tahoe-lafs and the four of Holdfast."""
     return MixedGrid(tahoe_grid, holdfast_grid)
