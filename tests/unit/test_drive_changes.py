@@ -561,10 +561,10 @@ async def test_a_large_directory_is_unpacked_and_looked_at_in_a_thread(
     many = few | {f"other {n:05}": NewChild(chk) for n in range(500)}
     node = await drive.create_directory("mdmf", many)
     await node.list()
-    assert in_thread == ["unpack_directory", "_look_at"]
+    assert in_thread == ["unpack_directory", "look_at"]
     in_thread.clear()
     assert len([child async for child in node.iter_children()]) == 600
-    assert in_thread == ["unpack_directory", "_look_at"]
+    assert in_thread == ["unpack_directory", "look_at"]
 
 
 async def test_a_directory_does_not_become_too_large_to_be_opened(
