@@ -6,7 +6,6 @@ import asyncio
 import random
 import sqlite3
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -36,6 +35,7 @@ from holdfast.testing.vdrive_crash import SID, settings_for
 from holdfast.testing.vdrive_filling import WitnessWriter, an_entry
 from holdfast.testing.vdrive_service_suite import CHK
 from holdfast.testing.vdrive_writer import DirectoryWriter
+from holdfast.testing.warm_processes import WarmProcess
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -261,15 +261,14 @@ async def test_nobody_hears_of_what_was_never_committed(path: Path) -> None:
 
 @pytest.mark.parametrize("commits", [3, 40, 150])
 def test_what_was_acknowledged_survives_a_kill(url: str, commits: int) -> None:
-    command = [sys.executable, "-m", "holdfast.testing.vdrive_crash", url]
     acknowledged: list[tuple[bytes, int, bytes]] = []
     for round_ in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = WarmProcess("holdfast.testing.vdrive_crash", [url], stdout=subprocess.PIPE)
         assert process.stdout is not None
         for line in process.stdout:
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 break
-            index, version, hash_ = line.split()
+            index, version, hash_ = line.decode().split()
             acknowledged.append((bytes.fromhex(index), int(version), bytes.fromhex(hash_)))
             if len(acknowledged) == commits * (round_ + 1):
                 process.kill()

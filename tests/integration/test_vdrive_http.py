@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE
 from typing import Any
 
 import cbor2
@@ -35,6 +34,7 @@ from holdfast.testing.raw_https import RawAnswer, RawConnection
 from holdfast.testing.storage_server import FakeClock
 from holdfast.testing.vdrive_server import SWISSNUM, ServedVdrive
 from holdfast.testing.vdrive_writer import DirectoryWriter
+from holdfast.testing.warm_processes import WarmProcess
 
 CBOR = [("Content-Type", "application/cbor")]
 LIT = "URI:LIT:mfrggzdfmy"
@@ -474,15 +474,12 @@ async def test_failures_of_the_database_show_no_values(
 
 
 @contextmanager
-def process(directory: Path, database_url: str | None = None) -> Iterator[tuple[Popen[str], str]]:
+def process(directory: Path) -> Iterator[tuple[WarmProcess, str]]:
     """Run a server in a process of its own; give its NURL."""
-    command = [sys.executable, "-m", "holdfast.testing.vdrive_server", str(directory)]
-    with Popen(
-        [*command, *([database_url] if database_url else [])], stdin=PIPE, stdout=PIPE, text=True
-    ) as one:
+    with WarmProcess("holdfast.testing.vdrive_server", [directory], stdin=PIPE, stdout=PIPE) as one:
         assert one.stdout is not None
         try:
-            yield one, one.stdout.readline().strip()
+            yield one, one.stdout.readline().decode().strip()
         finally:
             one.kill()
 

@@ -59,11 +59,15 @@ def acknowledge(committed: Committed) -> None:
     os.write(sys.stdout.fileno(), line.encode())
 
 
-async def main(url: str) -> None:
-    """See the module."""
+async def _serve(url: str) -> None:
     async with open_vdrive(settings_for(url)) as engine:
         await asyncio.gather(*(write_for_ever(engine) for _ in range(WRITERS)))
 
 
+def main() -> None:
+    """See the module."""
+    asyncio.run(_serve(sys.argv[1]))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    main()
