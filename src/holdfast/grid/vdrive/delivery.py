@@ -80,6 +80,7 @@ async def deliver(
             if turns is None:
                 await patience.after(error)
             else:
+                patience.note(error)
                 await turns.take_anew(patience)
         except TRANSIENT as error:
             log.debug("a commit is sent again", reason=str(error))

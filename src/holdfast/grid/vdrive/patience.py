@@ -37,7 +37,7 @@ class Patience:
     def __init__(self, wanted: Callable[[], bool], note: Callable[[HoldfastError], None]) -> None:
         """``note`` is told of every reason to wait."""
         self._wanted = wanted
-        self._note = note
+        self.note = note
         self._pause_s = PAUSE_FIRST_S
 
     async def after(self, trouble: HoldfastError) -> None:
@@ -46,7 +46,7 @@ class Patience:
         Raises:
             UndecidedError: nobody wants the result any more.
         """
-        self._note(trouble)
+        self.note(trouble)
         told_s = getattr(trouble, "retry_after_s", 0.0)
         left_s = told_s or self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311  (not to be secret)
         self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
@@ -56,6 +56,22 @@ class Patience:
             left_s -= step_s
         if not self._wanted():
             raise UndecidedError
+
+    async def during(self, asking: Awaitable[T]) -> T:
+        """Return what somebody answers who may take long.
+
+        Raises:
+            UndecidedError: nobody wants the result any more, and so nobody waits for the answer either.
+        """
+        task = asyncio.ensure_future(asking)
+        try:
+            while not task.done():
+                if not self._wanted():
+                    raise UndecidedError
+                await asyncio.wait([task], timeout=PAUSE_FIRST_S)
+            return task.result()
+        finally:
+            task.cancel()
 
 
 class LookingServer(Protocol):

@@ -52,7 +52,8 @@ class Turns:
             while index not in self.held:
                 keys = self._keys[index]
                 try:
-                    turn = await self._server.turn(index, write_enabler(keys.write_key, self._sid))
+                    asked = self._server.turn(index, write_enabler(keys.write_key, self._sid))
+                    turn = await patience.during(asked)  # a turn of somebody who has gone holds up all others
                     # It begins when it is given, which may be long after it was asked for.
                     self._turns[index] = turn.turn, asyncio.get_running_loop().time() + turn.ttl_s
                 except BadWriteEnablerError:
