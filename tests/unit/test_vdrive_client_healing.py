@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.caps.vdrive import VdriveWriteCap
 from holdfast.errors import NotCapableError
+from holdfast.grid.vdrive import disowning
 from holdfast.grid.vdrive.client import VdriveClient
 from holdfast.grid.vdrive.directory import VdriveDirectory
 from holdfast.grid.vdrive.views import CreatePlan, DeleteEntry, PutEntry
@@ -303,6 +304,80 @@ async def test_changes_of_others_since_then_are_left_alone(
     assert report.conflicts == ("mine",) and report.made_again == ()
     assert (await contents_of(directory))["mine"] == literal("of the newcomer").ro
     assert len(await names_in(other[1])) == 3 + later, "who had seen the lost versions goes on, too"
+
+
+async def test_own_changes_are_not_lost_when_others_went_on_from_the_restored_state(
+    client: VdriveClient,
+    directory: VdriveDirectory,
+    other: tuple[VdriveClient, VdriveDirectory],
+    server: MemoryVdriveServer,
+    cap: VdriveWriteCap,
+    path: Path,
+) -> None:
+    """The newest version that the server shows was somebody else's in the history that was lost."""
+    before = server.saved()
+    await put(client, directory, "mine")
+    await put(*other, "theirs 1", "theirs 2")
+    await put(*other, "theirs 3")
+    await directory.head()
+    server.restore(before)
+    newcomer = client_of(server)
+    for number in range(2):
+        await put(newcomer, newcomer.directory(cap), f"of the newcomer {number}")
+    later = client_of(server, path)
+    with pytest.raises(ForkDetectedError):
+        await later.heal(cap)
+    report = await later.heal(cap, disown=True)
+    assert report.made_again == ("mine",)
+    assert await names_in(later.directory(cap)) >= {"mine", "of the newcomer 0", "of the newcomer 1"}
+
+
+async def test_what_replaced_something_lost_does_not_replace_what_came_in_its_place(
+    client: VdriveClient,
+    directory: VdriveDirectory,
+    other: tuple[VdriveClient, VdriveDirectory],
+    server: MemoryVdriveServer,
+    cap: VdriveWriteCap,
+) -> None:
+    """Both the lost entry and the one that is there now are of one version number."""
+    before = server.saved()
+    await put(*other, "x", text="theirs")
+    await put(client, directory, "x", text="mine", replace=True)
+    server.restore(before)
+    newcomer = client_of(server)
+    await put(newcomer, newcomer.directory(cap), "x", text="of the newcomer")
+    report = await client.heal(cap, disown=True)
+    assert report.conflicts == ("x",) and report.made_again == ()
+    assert (await contents_of(directory))["x"] == literal("of the newcomer").ro
+
+
+async def test_giving_up_that_was_interrupted_is_completed_the_next_time(
+    client: VdriveClient,
+    directory: VdriveDirectory,
+    other: tuple[VdriveClient, VdriveDirectory],
+    server: MemoryVdriveServer,
+    cap: VdriveWriteCap,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = server.saved()
+    await put(*other, "theirs")
+    await put(client, directory, "mine")
+    server.restore(before)
+
+    async def interrupted(*_: object) -> None:
+        raise VdriveUnavailableError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disowning, "_make_directories", interrupted)
+        with pytest.raises(VdriveUnavailableError):
+            await client.heal(cap, disown=True)
+    later = client_of(server, path)
+    assert await names_in(later.directory(cap)) == {"kept", "to change", "to delete"}
+    report = await later.heal(cap, disown=True)
+    assert report.disowned and report.made_again == ("mine",)
+    assert "mine" in await names_in(later.directory(cap))
+    assert not (await later.heal(cap, disown=True)).disowned
 
 
 async def test_lost_directories_are_made_again_when_their_parent_is_given_up(

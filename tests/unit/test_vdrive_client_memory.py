@@ -188,6 +188,33 @@ async def test_the_journal_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatc
     memory.close()
 
 
+async def test_the_number_of_a_commit_that_was_refused_is_never_given_to_another(
+    path: Path, memory: VdriveMemory
+) -> None:
+    """Another program of the same client may be about to note what became of the refused one."""
+    other = VdriveMemory(path)
+    refused = await memory.journal.begin(bytes(32), b"refused", [head(1)])
+    (seen,) = other.journal.unanswered(INDEX)
+    await memory.journal.refused(refused)
+    made = await memory.journal.begin(bytes(32), b"made", [head(1)])
+    await other.journal.refused(seen.number)
+    await memory.journal.applied(made)
+    assert [(one.request, one.applied) for one in memory.journal.following(INDEX, 0)] == [(b"made", True)]
+    other.close()
+
+
+async def test_the_journal_of_programs_that_run_shortly_is_bounded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_TRIM_EVERY", 5)
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", 10_000)
+    for version in range(1, 30):
+        memory = VdriveMemory(path)
+        await memory.journal.applied(await memory.journal.begin(bytes(32), bytes(1000), [head(version)]))
+        memory.close()
+    assert len(VdriveMemory(path).journal.following(INDEX, 0)) <= 15
+
+
 async def test_many_writes_are_tidied_beside_the_event_loop(path: Path) -> None:
     database = MemoryDatabase(path)
     for number in range(1200):

@@ -173,7 +173,7 @@ class VdriveClient:
             if not disown:
                 raise
             report = await self._healing.parted(directory.state, verify_key)
-        if keys is None or not disown or report.complete:
+        if keys is None or not disown:
             return report
 
         async def change(
@@ -181,7 +181,8 @@ class VdriveClient:
         ) -> ChangeResult:
             return await self.change([(directory, names)], lambda views: [plan(views[0])])
 
-        return await disowning.disown(self._core, directory, keys, report, change)
+        give_up = disowning.complete if report.complete else disowning.disown
+        return await give_up(self._core, directory, keys, report, change)
 
     # -- leases
 

@@ -26,7 +26,7 @@ from holdfast.grid.vdrive.contexts import VdriveCore, fetch_context
 from holdfast.grid.vdrive.delivery import Conflict, deliver
 from holdfast.grid.vdrive.directory import VdriveDirectory
 from holdfast.grid.vdrive.healing import HealReport
-from holdfast.grid.vdrive.journal import JournalCommit, JournalHead
+from holdfast.grid.vdrive.journal import Journal, JournalCommit, JournalHead
 from holdfast.grid.vdrive.patience import Patience, UndecidedError
 from holdfast.grid.vdrive.proofs import prove_context
 from holdfast.grid.vdrive.signing import HeadWords, signed_change
@@ -69,19 +69,70 @@ async def disown(
     """Commit a head that gives up everything beyond the server's version; then make lost changes anew."""
     lost = core.memory.journal.following(directory.index, report.version)
     await _say_so(core, directory, keys, report.version)
+    return await _make_anew(core, directory, keys, report, _GivenUp(report.version, lost), change)
+
+
+async def complete(
+    core: VdriveCore, directory: VdriveDirectory, keys: WriteKeys, report: HealReport, change: Change
+) -> HealReport:
+    """Make lost changes anew that were given up before, if that was interrupted."""
+    begun = _begun(core.memory.journal, directory.index)
+    if begun is None:
+        return report
+    return await _make_anew(core, directory, keys, report, begun, change)
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenUp:
+    """The own commits beyond version ``base``, which are no part of history any more."""
+
+    base: int
+    lost: Sequence[JournalCommit]
+
+
+def _begun(journal: Journal, index: bytes) -> _GivenUp | None:
+    """Return what was given up as far as the journal still has it; it forgets that at the end."""
+    order = journal.order_of(index)
+    highest, found = -1, None
+    for number, version, made in order:
+        if made and version <= highest:
+            commit = journal.commit(number)
+            base = None if commit is None else _disown_base(commit, index)
+            found = found if base is None else (number, base)
+        highest = max(highest, version)
+    if found is None:
+        return None
+    until, base = found
+    lost = (journal.commit(number) for number, version, _ in order if number < until and version > base)
+    return _GivenUp(base, [commit for commit in lost if commit is not None])
+
+
+def _disown_base(commit: JournalCommit, index: bytes) -> int | None:
+    sections = decode_commit_request(commit.request).sections
+    heads = (parse_head(section.head.head) for section in sections if section.index == index)
+    return next((head.disown_base for head in heads), None)
+
+
+async def _make_anew(
+    core: VdriveCore,
+    directory: VdriveDirectory,
+    keys: WriteKeys,
+    report: HealReport,
+    given_up: _GivenUp,
+    change: Change,
+) -> HealReport:
+    lost, base = given_up.lost, given_up.base
     await _make_directories(core, directory, lost)
     made: list[str] = []
     conflicts: list[str] = []
     opener = EntryOpener(keys.read, keys)
-    changes = await _named(
-        core, directory, opener, lost_changes(opener, directory.index, lost, report.version)
-    )
+    changes = await _named(core, directory, opener, lost_changes(opener, directory.index, lost, base))
     for some in _batches(changes):
         fitting: list[LostChange] = []
 
         def plan(view: EntriesView, some: Sequence[LostChange] = some) -> list[EntryChange]:
             nonlocal fitting
-            fitting = [one for one in some if _fits(view.get(one.name), one)]
+            fitting = [one for one in some if _fits(view.get(one.name), one, base)]
             return [_again(one) for one in fitting]
 
         await change([one.name for one in some], plan)
@@ -197,8 +248,11 @@ async def _make_directories(
             log.warning("a lost directory could not be made again", reason=str(error))
 
 
-def _fits(entry: OpenEntry | None, lost: LostChange) -> bool:
-    """Tell whether a name leads to what the lost changes found there."""
+def _fits(entry: OpenEntry | None, lost: LostChange, base: int) -> bool:
+    """Tell whether a name leads to what the lost changes found there. What they found beyond ``base`` is lost
+    itself, and an entry of that version is another one."""
+    if lost.before is not None and lost.before > base:
+        return False
     return (None if entry is None else entry.version) == lost.before
 
 

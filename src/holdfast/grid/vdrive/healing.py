@@ -9,6 +9,7 @@ Source: docs/spec/vdrive.md, section 14.7.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -16,12 +17,13 @@ import structlog
 
 from holdfast.crypto.vdrive_keys import WriteKeys, log_name
 from holdfast.errors import IntegrityError
-from holdfast.formats.vdrive.head import head_hash, parse_head
-from holdfast.grid.vdrive.chains import fetch_heads
+from holdfast.formats.vdrive.head import BadHeadError, head_hash, parse_head
+from holdfast.grid.vdrive.chains import checked, fetch_heads
 from holdfast.grid.vdrive.commits import parcel
 from holdfast.grid.vdrive.contexts import VdriveCore
 from holdfast.grid.vdrive.journal import JournalCommit
 from holdfast.grid.vdrive.state import DirectoryState
+from holdfast.grid.vdrive.views import VerifiedHead
 from holdfast.interfaces.vdrive import HEADS_MAX, CommitRequest, VirtualDriveServer
 from holdfast.interfaces.vdrive_errors import (
     ForkDetectedError,
@@ -29,6 +31,7 @@ from holdfast.interfaces.vdrive_errors import (
     HistoryPrunedError,
     VdriveRefusalError,
 )
+from holdfast.planning.vdrive_memory import BrokenChainError, Remembered, Verdict
 from holdfast.protocol.vdrive_commit_messages import decode_commit_request
 
 log = structlog.get_logger(__name__)
@@ -95,7 +98,7 @@ class Healing:
         if known is None or head.version >= known.version:
             head = await core.guard.observe(server, state, head, known)
             return HealReport(head.version, head.version, head.version)
-        self._check_ancestor(state, head.version, head.head_hash)
+        await self._check_ancestor(server, state, head)
         sid = core.servers.service_id(state.place)
         resent = await _Replay(core, server, sid, keys).run(state.index, head.version, head.head_hash)
         version = resent[-1] if resent else head.version
@@ -137,14 +140,33 @@ class Healing:
             last = first - 1
         return HealReport(head.version, 0, remembered)
 
-    def _check_ancestor(self, state: DirectoryState, version: int, found: bytes) -> None:
-        """Raise if the head that a server went back to is known to be none of those seen before."""
-        hashes = self._hashes(state, version)
-        if hashes and found not in hashes:
-            raise ForkDetectedError(
-                f"directory {log_name(state.index)}: the server went back to a version that there never was",
-                version=version,
-            )
+    async def _check_ancestor(
+        self, server: VirtualDriveServer, state: DirectoryState, head: VerifiedHead
+    ) -> None:
+        """Raise if the head that a server went back to does not follow what is known to have been before."""
+        for known in self._known_before(state, head.version):
+            try:
+                check = await checked(server, head, known)
+            except (BrokenChainError, BadHeadError) as error:
+                self._core.guard.misbehaved(state, str(error), head.signed)
+            if check.verdict in (Verdict.FORKED, Verdict.ROLLED_BACK):
+                raise ForkDetectedError(
+                    f"directory {log_name(state.index)}: the server went back to what there never was",
+                    version=head.version,
+                )
+
+    def _known_before(self, state: DirectoryState, version: int) -> Iterator[Remembered]:
+        """Yield the newest heads up to ``version`` that are known: one that was seen, and an own one."""
+        seen = max((one for one in state.chain if one <= version), default=None)
+        if seen is not None:
+            yield Remembered(seen, state.chain[seen], None)
+        commit = self._core.memory.journal.newest_made(state.index, version)
+        if commit is None:
+            return
+        for section in decode_commit_request(commit.request).sections:
+            if section.index == state.index:
+                head = parse_head(section.head.head)
+                yield Remembered.of(head, head_hash(section.head.head))
 
     def _hashes(self, state: DirectoryState, version: int) -> set[bytes]:
         """Return what is known of the head of a version."""

@@ -57,15 +57,10 @@ class Journal:
     def __init__(self, database: MemoryDatabase, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
-        self._since_trim = 0
 
     async def begin(self, sid: bytes, request: bytes, heads: Sequence[JournalHead]) -> int:
         """Note a commit that is about to be sent; return its number."""
         now = self._clock()
-        self._since_trim += 1
-        trim = self._since_trim >= _TRIM_EVERY
-        if trim:
-            self._since_trim = 0
 
         def write(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
@@ -76,7 +71,7 @@ class Journal:
             assert number is not None
             rows = [(number, h.index, h.version, h.head_hash, h.enabler) for h in heads]
             connection.executemany("INSERT INTO commit_heads VALUES (?, ?, ?, ?, ?)", rows)
-            if trim:
+            if number % _TRIM_EVERY == 0:  # many programs send but one
                 _trim(connection, now)
             return number
 
@@ -113,7 +108,9 @@ class Journal:
     def unanswered(self, index: bytes) -> list[JournalCommit]:
         """Return the commits of a directory whose fate is not known, oldest first."""
         return self._database.read(
-            lambda connection: _commits(connection, "h.idx = ? AND NOT c.applied", (index,))
+            lambda connection: _commits(
+                connection, "h.idx = ? AND NOT c.applied", (index,), "INDEXED BY commits_open CROSS JOIN"
+            )
         )
 
     def following(self, index: bytes, version: int) -> list[JournalCommit]:
@@ -121,6 +118,33 @@ class Journal:
         return self._database.read(
             lambda connection: _commits(connection, "h.idx = ? AND h.version > ?", (index, version))
         )
+
+    def newest_made(self, index: bytes, version: int) -> JournalCommit | None:
+        """Return the commit that gave a directory the newest own version up to ``version``."""
+        newest = (
+            "c.id = (SELECT k.commit_id FROM commit_heads k JOIN commits d ON d.id = k.commit_id"
+            " WHERE k.idx = ? AND k.version <= ? AND d.applied ORDER BY k.version DESC, d.id DESC LIMIT 1)"
+        )
+        found = self._database.read(lambda connection: _commits(connection, newest, (index, version)))
+        return found[0] if found else None
+
+    def order_of(self, index: bytes) -> list[tuple[int, int, bool]]:
+        """Return number and version of each own head, and whether it was made, in the order of numbers."""
+
+        def read(connection: sqlite3.Connection) -> list[tuple[int, int, bool]]:
+            rows = connection.execute(
+                "SELECT c.id, h.version, c.applied FROM commit_heads h JOIN commits c ON c.id = h.commit_id"
+                " WHERE h.idx = ? ORDER BY c.id, h.version",
+                (index,),
+            )
+            return [(number, version, bool(applied)) for number, version, applied in rows]
+
+        return self._database.read(read)
+
+    def commit(self, number: int) -> JournalCommit | None:
+        """Return one commit."""
+        found = self._database.read(lambda connection: _commits(connection, "c.id = ?", (number,)))
+        return found[0] if found else None
 
     def hashes_of(self, index: bytes, version: int) -> set[bytes]:
         """Return the hashes of own heads of one version that were made; several, if history was disowned."""
@@ -136,10 +160,12 @@ class Journal:
         return self._database.read(read)
 
 
-def _commits(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[JournalCommit]:
+def _commits(
+    connection: sqlite3.Connection, where: str, values: tuple[object, ...], join: str = "JOIN"
+) -> list[JournalCommit]:
     rows = connection.execute(
-        "SELECT DISTINCT c.id, c.sid, c.request, c.sent, c.applied FROM commits c"  # noqa: S608  (constants)
-        f" JOIN commit_heads h ON h.commit_id = c.id WHERE {where} ORDER BY c.id",
+        "SELECT DISTINCT c.id, c.sid, c.request, c.sent, c.applied"  # noqa: S608  (constants)
+        f" FROM commits c {join} commit_heads h ON h.commit_id = c.id WHERE {where} ORDER BY c.id",
         values,
     ).fetchall()
     return [

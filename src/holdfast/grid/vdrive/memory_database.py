@@ -36,7 +36,7 @@ _TABLES = (
         signature BLOB NOT NULL, seen REAL NOT NULL, contact REAL NOT NULL,
         chain_verified INTEGER NOT NULL, base_version INTEGER, base_hash BLOB, bound INTEGER NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS commits (
-        id INTEGER PRIMARY KEY, sid BLOB NOT NULL, request BLOB NOT NULL, size INTEGER NOT NULL,
+        id INTEGER PRIMARY KEY AUTOINCREMENT, sid BLOB NOT NULL, request BLOB NOT NULL, size INTEGER NOT NULL,
         sent REAL NOT NULL, applied INTEGER NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS commit_heads (
         commit_id INTEGER NOT NULL REFERENCES commits ON DELETE CASCADE, idx BLOB NOT NULL,
