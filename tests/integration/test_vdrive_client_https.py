@@ -192,6 +192,29 @@ async def test_a_place_with_another_key_is_reported_and_skipped(
         server.close()
 
 
+async def test_a_capability_with_a_wrong_secret_leads_nobody_else_astray(
+    client: VdriveClient, cap: VdriveWriteCap, servers: VdriveServers, served: ServedVdrive, tmp_path: Path
+) -> None:
+    """Places belong to the key of the service: capabilities of all who know it may name some."""
+    with TcpProxy(served.port) as proxy:
+        good = replace(cap.place, hints=(f"127.0.0.1:{proxy.port}",))
+        behind = VdriveServers()
+        other = client_of(behind, tmp_path / "other.sqlite")
+        directory = other.directory(VdriveWriteCap(good, cap.write_key))
+        await put(other, directory, "a")
+        astray = VdriveWriteCap(replace(cap.place, swissnum="b" * 32), cap.write_key)
+        with suppress(VdriveUnauthorizedError):
+            await other.directory(astray).head()
+        proxy.cut()
+        with pytest.raises(ServerError):
+            await directory.head()
+        proxy.heal()
+        await put(other, directory, "b")
+        assert await names_in(client.directory(cap)) == {"a", "b"}
+        await other.close()
+        behind.close()
+
+
 async def test_without_any_place_the_error_says_so(cap: VdriveWriteCap, servers: VdriveServers) -> None:
     client = client_of(servers)
     nowhere = replace(cap.place, sid=bytes(32), hints=())

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import structlog
 
-from holdfast.errors import ServerError, WrongServerKeyError
+from holdfast.errors import HoldfastError, ServerError, WrongServerKeyError
 from holdfast.formats.vdrive.head import SignedHead
 from holdfast.grid.cbor_service import SILENCE_S, Refuse
 from holdfast.grid.vdrive.service_place import ServicePlace
@@ -36,6 +36,7 @@ from holdfast.interfaces.vdrive import (
     Turn,
     VdriveVersion,
 )
+from holdfast.interfaces.vdrive_errors import VdriveUnauthorizedError
 from holdfast.protocol import vdrive_calls as calls
 from holdfast.protocol import vdrive_commit_messages as commit_messages
 from holdfast.protocol import vdrive_headers as headers
@@ -246,6 +247,7 @@ class HttpVirtualDriveServer:
         target = calls.path(endpoint, index=index, slot=slot, refresh_id=refresh_id)
         target = f"{target}?{query}" if query else target
         errors: list[ServerError] = []
+        unauthorized: VdriveUnauthorizedError | None = None
         places = self._ordered()
         for place in places:
             silence_s = SILENCE_S if place is places[-1] else SILENCE_IF_OTHERS_S
@@ -261,12 +263,19 @@ class HttpVirtualDriveServer:
                     empty=empty,
                     refuse=refuse,
                 )
+            except VdriveUnauthorizedError as error:
+                # Whoever wrote the capability with this place had it wrong, or the secret was changed since.
+                self._failed(place, error)
+                unauthorized = error
+                continue
             except ServerError as error:
                 self._failed(place, error)
                 errors.append(error)
                 continue
             self._answered(place)
             return answer
+        if unauthorized is not None and all(isinstance(error, WrongServerKeyError) for error in errors):
+            raise unauthorized
         found = next((error for error in errors if not isinstance(error, WrongServerKeyError)), errors[0])
         if type(found) is not ServerError:
             raise found
@@ -283,7 +292,7 @@ class HttpVirtualDriveServer:
             self._places.remove(place)
             self._places.insert(0, place)
 
-    def _failed(self, place: ServicePlace, error: ServerError) -> None:
+    def _failed(self, place: ServicePlace, error: HoldfastError) -> None:
         if isinstance(error, WrongServerKeyError):
             log.warning("another server is where a virtual drive server was", place=place.nurl.address)
         place.good = False
