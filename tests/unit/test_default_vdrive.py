@@ -160,6 +160,20 @@ async def test_private_addresses_count_where_the_grid_is_private(
     assert await chosen.may_create() == allowed
 
 
+async def test_what_was_chosen_meanwhile_is_not_taken_over_by_an_announcement(
+    tmp_path: Path, introducers: Introducers, servers: VdriveServers
+) -> None:
+    """By hand, or by another program of the same client."""
+    chosen = default(tmp_path, introducers, servers)
+    assert chosen.service is None
+    write_vdrive_places(tmp_path, VdrivePlaces(service=nurl(5), account="abc", moved={sid(9): nurl(5)}))
+    introducers.announced = [introducers.announce(1)]
+    assert (await chosen.needed()).sid == sid(5)
+    kept = load_vdrive_places(tmp_path)
+    assert (kept.service, kept.account, kept.moved) == (nurl(5), "abc", {sid(9): nurl(5)})
+    assert servers.account(sid(5)) == "abc" and servers.account(sid(1)) is None
+
+
 @pytest.mark.seed("S-193")
 async def test_a_client_that_wants_none_chooses_none(
     tmp_path: Path, introducers: Introducers, servers: VdriveServers

@@ -30,7 +30,7 @@ from holdfast.grid.targets import FileTarget
 from holdfast.grid.vdrive.bundle_files import Export, bring, read_bundle
 from holdfast.grid.vdrive.servers import place_of
 from holdfast.node.places import client_directory
-from holdfast.node.vdrive_places import load_vdrive_places, write_vdrive_places
+from holdfast.node.vdrive_places import change_vdrive_places
 from holdfast.protocol.nurl import Nurl, parse_nurl
 
 to_option = click.option(
@@ -156,8 +156,7 @@ async def _restore(
 
 
 def _redirect(private: Path, lost: VdrivePlace, nurl: Nurl) -> None:
-    places = load_vdrive_places(private)
-    write_vdrive_places(private, replace(places, moved={**places.moved, lost.sid: nurl}))
+    change_vdrive_places(private, lambda places: replace(places, moved={**places.moved, lost.sid: nurl}))
 
 
 def _write_cap(text: str) -> VdriveWriteCap:

@@ -15,7 +15,7 @@ from holdfast.caps.vdrive import VdrivePlace
 from holdfast.errors import UnavailableError
 from holdfast.grid.vdrive.servers import VdriveServers, place_of
 from holdfast.node.announced_vdrives import AnnouncedVdrives
-from holdfast.node.vdrive_places import VdrivePlaces, load_vdrive_places, write_vdrive_places
+from holdfast.node.vdrive_places import VdrivePlaces, change_vdrive_places
 from holdfast.protocol.nurl import spki_hash_bytes
 
 log = structlog.get_logger(__name__)
@@ -114,10 +114,16 @@ class DefaultVdrive:
         if not usable:
             return
         nurl = usable[0].nurls[0]
-        self._places = replace(self._places, service=nurl)
-        if self._places.account is not None:
-            self._servers.use_account(usable[0].sid, self._places.account)
+
+        def choose(places: VdrivePlaces) -> VdrivePlaces:
+            # A person, or another program of this client, may have chosen meanwhile.
+            return places if places.service is not None else replace(places, service=nurl)
+
         try:
-            write_vdrive_places(self._private, replace(load_vdrive_places(self._private), service=nurl))
+            self._places = change_vdrive_places(self._private, choose)
         except OSError as error:
+            self._places = replace(self._places, service=nurl)
             log.warning("which virtual drive server is used could not be kept", reason=error.strerror)
+        if self._places.service is not None and self._places.account is not None:
+            sid = spki_hash_bytes(self._places.service.spki_hash)
+            self._servers.use_account(sid, self._places.account)

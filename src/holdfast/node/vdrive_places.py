@@ -10,9 +10,11 @@ Source: docs/spec/vdrive.md, sections 10.1, 13.1 and 14.6.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +82,25 @@ def write_vdrive_places(private: Path, places: VdrivePlaces) -> None:
         f"{base32.encode(sid)} = {json.dumps(nurl.to_text())}\n" for sid, nurl in sorted(places.moved.items())
     ]
     write_private_file(private / VDRIVE_FILE, "".join(lines))
+
+
+def change_vdrive_places(private: Path, change: Callable[[VdrivePlaces], VdrivePlaces]) -> VdrivePlaces:
+    """Write what ``change`` makes of the file as it is now; return that. Other programs that do so wait.
+
+    Raises:
+        ConfigError: the file is wrong.
+        OSError: it cannot be written.
+    """
+    descriptor = os.open(private, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        places = load_vdrive_places(private)
+        changed = change(places)
+        if changed != places:
+            write_vdrive_places(private, changed)
+        return changed
+    finally:
+        os.close(descriptor)
 
 
 def _nurl(path: Path, key: str, value: object) -> Nurl:
