@@ -499,3 +499,25 @@ def test_a_client_that_is_lost_comes_back_by_one_line(
     refused(fails("recover", tmp_path / "other", stdin=wrong[:40]), 7, "recovery line")
     refused(fails("recover", tmp_path / "other", stdin=b""), 7, "no recovery line")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back"]
+
+
+def test_clients_of_one_line_take_nothing_from_each_other(grid: LocalGrid, does: Run, tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    shutil.copytree(grid.client_directory, mine, ignore=shutil.ignore_patterns("*.uri", "aliases"))
+    line = does("roots", "--recovery", node=mine).stdout
+    does("recover", other, stdin=line)
+    for node in (mine, other):
+        does("create-alias", "work", node=node)
+        does("put", "-", "work:f", stdin=node.name.encode(), node=node)
+        does("roots", node=node)
+    private = mine / "private" / "aliases"
+    private.write_text(private.read_text() + private.read_text().replace("work:", "a name of old times:"))
+    does("roots", node=mine)
+
+    back = tmp_path / "back"
+    told = json.loads(does("recover", "--json", back, stdin=line).stdout)
+    assert (told["aliases"], told["unreadable"]) == (["work", "work.2"], ["alias:a name of old times"])
+    assert does("get", "work:f", node=back).stdout == b"mine"
+    assert does("get", "work.2:f", node=back).stdout == b"other"
+    does("remove-alias", "work", node=other)
+    assert json.loads(does("recover", "--json", tmp_path / "again", stdin=line).stdout)["aliases"] == ["work"]

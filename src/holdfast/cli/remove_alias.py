@@ -24,4 +24,4 @@ def remove_alias(name: str, node: Path | None) -> None:
     alias = alias_name(name)
     removed = aliases.remove(alias)
     click.echo(removed)
-    update_roots(node, [alias])
+    update_roots(node, {alias: removed})

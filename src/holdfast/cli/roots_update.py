@@ -5,7 +5,7 @@ Source: docs/spec/vdrive.md, section 10.5.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOTS_FILE = "roots.uri"  # as ``node.roots_directory`` names it
 
 
-def update_roots(node: Path | None, gone: Collection[str] = ()) -> None:
+def update_roots(node: Path | None, gone: Mapping[str, str] | None = None) -> None:
     """Tell the roots directory of what has changed, if there is one. What goes wrong is said, and harms
     nothing: it is told of the next time."""
     if not (client_directory(needed_node(node)) / "private" / ROOTS_FILE).exists():
@@ -45,7 +45,7 @@ def roots_of(opened: OpenDrive, node: Path | None) -> RootsDirectory:
     return RootsDirectory(client / "private", load_config(client), opened.client, encoding)
 
 
-async def _update(node: Path | None, gone: Collection[str]) -> None:
+async def _update(node: Path | None, gone: Mapping[str, str] | None) -> None:
     from holdfast.cli.drive_places import open_drive
 
     async with open_drive(node) as opened:

@@ -20,7 +20,7 @@ from holdfast.drive.stored_directory import StoredDirectoryNode
 from holdfast.errors import ConfigError, InputError, IntegrityError
 from holdfast.grid.targets import DataTarget
 from holdfast.interfaces.drive import Node, UnreadableEntry
-from holdfast.node.aliases import Aliases, listable_directory
+from holdfast.node.aliases import Aliases, AliasNameError, AliasTakenError, listable_directory
 from holdfast.node.client_secrets import CONVERGENCE_FILE, SECRET_SIZE
 from holdfast.node.config import ClientConfig, NodeConfig, NodeSettings
 from holdfast.node.creation import create_client_node, create_node_directory
@@ -134,14 +134,20 @@ def _fill(
     root = children.get(PRIVATE_ROOT)
     if isinstance(root, KnownNode):
         write_private_file(private / PRIVATE_ROOT_FILE, root.get_uri() + "\n")
+    elif root is not None:
+        unreadable.append(PRIVATE_ROOT)
     for name, child in sorted(children.items()):
         if not name.startswith(ALIAS_PREFIX):
             continue
-        if isinstance(child, StoredDirectoryNode):
-            aliases.add(name.removeprefix(ALIAS_PREFIX), listable_directory(child.get_uri()))
-            found.append(name.removeprefix(ALIAS_PREFIX))
-        else:
+        alias = name.removeprefix(ALIAS_PREFIX)
+        try:
+            if not isinstance(child, StoredDirectoryNode):
+                raise AliasNameError("it leads to something else")
+            aliases.add(alias, listable_directory(child.get_uri()))
+        except (AliasNameError, AliasTakenError):
             unreadable.append(name)
+        else:
+            found.append(alias)
     return Recovered(directory, isinstance(root, KnownNode), tuple(found), tuple(unreadable))
 
 

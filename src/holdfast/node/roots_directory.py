@@ -11,7 +11,8 @@ Source: docs/spec/vdrive.md, section 10.5.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from holdfast.caps.slots import ListableCap
@@ -37,6 +38,7 @@ from holdfast.protocol.recovery_line import RecoveryLine
 ROOTS_FILE = "roots.uri"
 PRIVATE_ROOT = "~"
 ALIAS_PREFIX = "alias:"
+OTHER_ROOT = f"{ALIAS_PREFIX}private-root"  # that of a client which found another one at its place
 CONVERGENCE = "convergence"
 SETTINGS = "settings"
 
@@ -80,13 +82,14 @@ class RootsDirectory:
         assert cap is not None
         return RecoveryLine(introducers, cap)
 
-    async def update(self, gone: Collection[str] = ()) -> int:
+    async def update(self, gone: Mapping[str, str] | None = None) -> int:
         """Bring the directory up to date; return how many of its entries changed.
 
-        What another client of the same user has added stays.
+        What another client of the same user has added stays, under its name; what is called the same here
+        gets a number behind it.
 
         Args:
-            gone: names of aliases that were removed.
+            gone: aliases that were removed, and the capabilities that they stood for.
 
         Raises:
             HoldfastError: it could not be changed.
@@ -100,11 +103,12 @@ class RootsDirectory:
         }
         if changed:
             await directory.set_children(changed, replace=True)
-        for name in gone:
-            try:
-                await directory.delete(f"{ALIAS_PREFIX}{name}")
-            except NoSuchChildError:
-                continue
+        for name, cap in (gone or {}).items():
+            node = self._client.drive.node(cap)
+            place = _place(f"{ALIAS_PREFIX}{name}", node, there)
+            if place in there:
+                with suppress(NoSuchChildError):
+                    await directory.delete(place)
         if isinstance(directory, VdriveDirectoryNode):
             for name, child in changed.items():
                 if isinstance(child.node, VdriveDirectoryNode):
@@ -123,12 +127,16 @@ class RootsDirectory:
         drive = self._client.drive
         aliases = Aliases(self._private)
         wanted: dict[str, Node] = {}
+        node: Node
         for name, alias in aliases.read().items():
             cap: ListableCap = aliases.directory_of(alias)
-            wanted[f"{ALIAS_PREFIX}{name}"] = drive.directory(cap)
+            node = drive.directory(cap)
+            wanted[_place(f"{ALIAS_PREFIX}{name}", node, {**there, **wanted})] = node
         root = CapFile(self._private / PRIVATE_ROOT_FILE).read()
         if root is not None:
-            wanted[PRIVATE_ROOT] = drive.node(root)
+            node = drive.node(root)
+            own = PRIVATE_ROOT if _place(PRIVATE_ROOT, node, there) == PRIVATE_ROOT else OTHER_ROOT
+            wanted[_place(own, node, {**there, **wanted})] = node
         secret = read_private_file(self._private / CONVERGENCE_FILE).encode()
         settings = settings_of(self._private, self._config).to_bytes()
         for name, data in ((CONVERGENCE, secret), (SETTINGS, settings)):
@@ -142,3 +150,18 @@ class RootsDirectory:
             if there.get_uri() == cap:
                 return there
         return await self._client.drive.upload(DataSource(data), encoding=self._encoding)
+
+
+def _place(name: str, node: Node, taken: Mapping[str, Node | UnreadableEntry]) -> str:
+    """Return ``name``, or with a number behind it the first under which nothing else is."""
+    place, number = name, 2
+    while place in taken and not _is_same(taken[place], node):
+        place, number = f"{name}.{number}", number + 1
+    return place
+
+
+def _is_same(one: Node | UnreadableEntry, other: Node) -> bool:
+    """Tell whether two nodes are one directory, held in the same strength, wherever it is said to be."""
+    if isinstance(one, VdriveDirectoryNode) and isinstance(other, VdriveDirectoryNode):
+        return (one.contents.cap.index, one.is_mutable()) == (other.contents.cap.index, other.is_mutable())
+    return one == other
