@@ -184,7 +184,10 @@ class _Bundling:
             table = await contents.read()
         for entry in table:
             cap = entry.child.cap
-            if isinstance(cap, ListableCap) and cap.mutable and mark_of(cap) not in self.seen:
+            if entry.reason is not None or cap is None:  # there may be a directory behind it
+                reason = entry.reason or "it is of a kind that is not known here"
+                self.left_out.append(LeftOut((*place.path, entry.name), reason))
+            elif isinstance(cap, ListableCap) and cap.mutable and mark_of(cap) not in self.seen:
                 self.seen.add(mark_of(cap))
                 waiting.append(_Waiting((*place.path, entry.name), cap, bound_of(entry)))
         return head
