@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -63,6 +64,8 @@ class WatchedDisk(Disk):
         super().__init__(synchronise=True)
         self.syncs = 0
         self.failing: set[str] = set()
+        self.gate = threading.Event()  # that files pass which are made in one go
+        self.gate.set()
 
     def _fail(self, operation: str) -> None:
         if operation in self.failing:
@@ -74,6 +77,7 @@ class WatchedDisk(Disk):
 
     def create_with(self, path: str, content: bytes) -> None:
         self._fail("create_with")
+        self.gate.wait(10)
         super().create_with(path, content)
 
     def sync_data(self, descriptor: int) -> None:
@@ -207,6 +211,24 @@ async def test_files_come_into_being_by_themselves(engine: StorageEngine, tmp_pa
     assert file_of(tmp_path, 99).read_bytes().endswith(b"share 99")
     for number in range(100):
         assert await engine.read_immutable(index_of(number), number % 7, 0, 99) == b"share %d" % number
+
+
+async def test_what_comes_while_files_are_made_gets_its_own_soon(
+    tmp_path: Path, disk: WatchedDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_storage(tmp_path / "storage", StorageSettings(), b"s" * 20, disk=disk) as engine:
+        monkeypatch.setattr(waiting_shares, "PLACE_AFTER_S", 0.01)
+        disk.gate.clear()
+        await engine.store([request_for(1)])
+        await asyncio.sleep(0.1)
+        await engine.store([request_for(2)])
+        await asyncio.sleep(0.1)
+        disk.gate.set()
+        for _ in range(40):
+            if file_of(tmp_path, 2).exists():
+                break
+            await asyncio.sleep(0.05)
+        assert file_of(tmp_path, 2).exists()
 
 
 async def test_an_orderly_stop_leaves_files_and_no_log(tmp_path: Path) -> None:

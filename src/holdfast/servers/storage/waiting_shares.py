@@ -85,6 +85,7 @@ class WaitingShares:
         self._settling = asyncio.Lock()
         self._settler: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         """Return how many shares wait."""
@@ -154,6 +155,7 @@ class WaitingShares:
             for _ in range(2):
                 await self.settle()
         finally:
+            self._closed = True
             if self._alarm is not None:
                 self._alarm.cancel()
             for each in (self._log, self._spare):
@@ -229,8 +231,15 @@ class WaitingShares:
     def _start_placing(self) -> asyncio.Task[None]:
         if self._placing is None or self._placing.done():
             self._placing = self._loop.create_task(self._place())
-            self._placing.add_done_callback(_report)
+            self._placing.add_done_callback(self._placed_some)
         return self._placing
+
+    def _placed_some(self, task: asyncio.Task[None]) -> None:
+        """See to what came meanwhile, or found no place."""
+        _report(task)
+        if self._count and self._alarm is None and not self._closed:
+            self._oldest_at = self._newest_at = self._loop.time()
+            self._alarm = self._loop.call_later(PLACE_AFTER_S, self._place_if_due)
 
     async def _place_all(self) -> None:
         """Put into place whatever waits now."""
