@@ -9,6 +9,7 @@ Source: docs/spec/vdrive.md, section 8.7.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple
 
@@ -65,8 +66,13 @@ class _Watcher:
         self._names = await self._listed()
 
     async def next_change(self) -> NamesChanged:
-        while (newer := await self._directory.wait(self._version, WAIT_MAX_S)) is None:
-            pass
+        while True:
+            begun = time.monotonic()
+            newer = await self._directory.wait(self._version, WAIT_MAX_S)
+            if newer is not None:
+                break
+            # A server that does not wait shall not be asked all the time.
+            await asyncio.sleep(max(0.0, PAUSE_FIRST_S - (time.monotonic() - begun)))
         try:
             return await self._changes()
         except SnapshotExpiredError:
