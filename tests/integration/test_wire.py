@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from holdfast.wire import client as client_module
 from holdfast.wire.client import Address, ServerConnections
 from holdfast.wire.client_connection import BrokenAnswerError
 from holdfast.wire.http import FileRange, Request, Response
@@ -314,6 +315,56 @@ async def test_a_hung_server_is_given_up(peer: Peer) -> None:
         client = ServerConnections([Address("127.0.0.1", port)], peer.pin, pinning_ssl_context())
         with pytest.raises(TimeoutError):
             await client.request("GET", "/", [], None, silence_s=0.3, body_max=10)
+        client.close()
+
+
+class Stream:
+    """A body that is made while it is sent."""
+
+    def __init__(self, pieces: int, piece: bytes, pause_s: float = 0) -> None:
+        self._pieces, self._piece, self._pause_s = pieces, piece, pause_s
+
+    @property
+    def length(self) -> int:
+        return self._pieces * len(self._piece)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        for _ in range(self._pieces):
+            await asyncio.sleep(self._pause_s)
+            yield self._piece
+
+
+async def test_a_server_that_stops_taking_a_stream_is_given_up_however_long_the_stream(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "SENT_BYTES_PER_S_MIN", 1 << 30)
+
+    async def hang(request: Request) -> Response:
+        await asyncio.sleep(30)
+        return Response(200)
+
+    async with serve(hang, "127.0.0.1", 0, peer.context(), ServerLimits(stop_s=0.1)) as server:
+        client = connections(server, peer.pin)
+        body = Stream(1 << 20, bytes(1 << 20))
+        async with asyncio.timeout(10):
+            with pytest.raises(TimeoutError, match="silent"):
+                await client.request("POST", "/", [], body, silence_s=0.5, body_max=10, repeatable=False)
+        client.close()
+
+
+async def test_a_source_that_takes_its_time_is_not_the_servers_fault(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "SENT_BYTES_PER_S_MIN", 1 << 30)
+
+    async def take(request: Request) -> Response:
+        return Response(200, (), str(len(await request.body.read(1000))).encode())
+
+    async with serve(take, "127.0.0.1", 0, peer.context()) as server:
+        client = connections(server, peer.pin)
+        body = Stream(2, b"abc", 0.6)
+        answer = await client.request("POST", "/", [], body, silence_s=0.25, body_max=10, repeatable=False)
+        assert bytes(answer.body) == b"6"
         client.close()
 
 

@@ -5,7 +5,7 @@ Source: docs/spec/storage-protocol.md, sections 5 to 12.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from holdfast.errors import ServerError, WrongServerKeyError
@@ -43,6 +43,7 @@ T = TypeVar("T")
 VERSION_S = 5.0  # seconds without a sign of life, by kind of call
 SELECTION_S = 15.0
 TRANSFER_S = 30.0  # the reference allows 60
+STORED_BYTES_PER_S_MIN = 8 << 20  # a server may write all of a share before it answers
 CANARY_SILENCE_S = 30.0
 CBOR_ANSWER_MAX = 30 << 20  # bytes
 
@@ -155,6 +156,7 @@ class HttpStorageServer:
             calls.read_test_write_path(index),
             (_secret("write-enabler", write_enabler), *_lease_headers(lease)),
             messages.read_test_write_pieces(vectors, read_vector),
+            silence_s=_storing_s(w.offset + len(w.data) for v in vectors.values() for w in v.writes),
             repeatable=False,
         )
         return self._decoded(answer, messages.decode_read_test_write_answer)
@@ -210,6 +212,7 @@ class HttpStorageServer:
             calls.read_test_write_path(index),
             (_secret("write-enabler", write_enabler), *_lease_headers(lease)),
             _FramedWrites(frame, writes),
+            silence_s=_storing_s(offset + length for offset, length in spans),
             repeatable=False,
         )
         return self._decoded(answer, messages.decode_read_test_write_answer)
@@ -367,6 +370,11 @@ class _FramedWrites:
             async for piece in write.pieces():
                 yield piece
         yield self._frame[-1]
+
+
+def _storing_s(ends: Iterable[int]) -> float:
+    """Return how long a server may need for a mutable share; ``ends``: where in it writes end."""
+    return TRANSFER_S + max(ends, default=0) / STORED_BYTES_PER_S_MIN
 
 
 def _secret(kind: str, secret: bytes) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from holdfast.wire.answer_tap import AnswerTap
-from holdfast.wire.client_connection import Answer, BrokenAnswerError, Buffer, ClientConnection
+from holdfast.wire.client_connection import WRITE_AHEAD, Answer, BrokenAnswerError, Buffer, ClientConnection
 from holdfast.wire.heads import request_head
 from holdfast.wire.pinning import WrongKeyError, check_pin
 from holdfast.wire.streamed_body import StreamedBody
@@ -163,7 +163,11 @@ class ServerConnections:
         head = request_head(method, target, headers, host, length, chunked=chunked)
         kept = False
         try:
-            allowance_s = silence_s + (length or 0) / SENT_BYTES_PER_S_MIN
+            if isinstance(pieces, Sequence) or length is None:
+                allowance_s = silence_s + (length or 0) / SENT_BYTES_PER_S_MIN
+            else:  # it can be seen how it is taken
+                silence_s += min(length, WRITE_AHEAD) / SENT_BYTES_PER_S_MIN
+                allowance_s = silence_s
             answer = await connection.send(head, pieces or (), body_max, sink, silence_s, allowance_s, tap)
             kept = connection.usable
             return answer

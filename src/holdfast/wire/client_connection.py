@@ -14,6 +14,7 @@ from holdfast.wire.streamed_body import StreamedBody
 
 Buffer = bytes | bytearray | memoryview
 HEAD_END = b"\r\n\r\n"
+WRITE_AHEAD = 4 << 20  # bytes of a stream that are made before the peer has taken them
 
 
 class BrokenAnswerError(ConnectionError):
@@ -53,6 +54,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._silence_s = 0.0
         self._sending: asyncio.Task[None] | None = None  # of a streamed body, until it is out
+        self._making = False  # while more of it is awaited
         self._writable = asyncio.Event()
         self._writable.set()
         self._last_progress = 0.0
@@ -128,16 +130,21 @@ class ClientConnection(asyncio.BufferedProtocol):
     async def _send_stream(self, body: StreamedBody) -> None:
         """Send a body piece by piece, as the peer takes it."""
         try:
+            self._making = True
             async for piece in body.pieces():
                 if self._transport is None:
                     return
+                self._making = False
                 self._transport.write(bytes(piece))
                 await self._writable.wait()
                 self._last_progress = self._loop.time()
+                self._making = True
         except Exception as error:
             self._error = self._error or error
             self._fail(self._error)
             self.close()
+        finally:
+            self._making = False
         self._sending = None
 
     def close(self) -> None:
@@ -152,7 +159,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=4 * 1024 * 1024)
+        self._transport.set_write_buffer_limits(high=WRITE_AHEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -198,7 +205,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _check_progress(self) -> None:
         """Give the peer up if it has been silent too long; else look again when it may have been."""
-        if self._tap is not None and self._tap.resting:
+        if self._making or (self._tap is not None and self._tap.resting):
             self._last_progress = self._loop.time()  # it has to be silent
         left = self._last_progress + self._silence_s - self._loop.time()
         if left > 0.001 and self._done is not None:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 SEND_PIECE = 1024 * 1024  # bytes read from a file and handed to the transport at once
 INLINE_READ_MAX = 64 * 1024  # bytes of a file read without leaving the event loop, if cached
+DISCARDED_MAX = 256 * 1024  # bytes of a body that nobody wants, for which a connection is kept
+LINGER_S = 5.0
 FOREVER = float("inf")
 HEAD_END = b"\r\n\r\n"
 
@@ -110,6 +112,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         if self._body is not None and not self._body.complete:
             self.touch()
             rest = self._body.received(nbytes)
+            if self._body.complete:
+                self.deadline = FOREVER  # now it is the handler that keeps the peer waiting
             if rest:
                 self._keep(rest)
             return
@@ -246,8 +250,15 @@ class ServerConnection(asyncio.BufferedProtocol):
         """Get rid of what the handler left unread, if that is cheap; else end the connection."""
         if body.complete:
             return
-        if body.expecting_continue or not await body.discard(256 * 1024):
+        if body.expecting_continue:
             self._keep_alive = False
+        elif not await body.discard(DISCARDED_MAX):
+            self._keep_alive = False
+            # To end it while the peer is sending could cost it the answer: it gets a moment to stop.
+            with suppress(TimeoutError, BodyBrokenError):
+                async with asyncio.timeout(LINGER_S):
+                    async for _ in body.chunks():
+                        pass
 
     def _next(self) -> None:
         self._request = self._body = None
