@@ -176,9 +176,12 @@ async def test_a_killed_abort_leaves_nothing(runs: Path, tmp_path: Path, afterma
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS)
-async def test_a_killed_change_of_a_slot_is_done_or_not(runs: Path, tmp_path: Path, aftermath: str) -> None:
+@pytest.mark.parametrize("scenario", ["slot", "slot-by-file"])
+async def test_a_killed_change_of_a_slot_is_done_or_not(
+    runs: Path, tmp_path: Path, scenario: str, aftermath: str
+) -> None:
     outcomes = set()
-    for place in crashed(runs, tmp_path, "slot", aftermath):
+    for place in crashed(runs, tmp_path, scenario, aftermath):
         async with reopened(place) as engine:
             numbers = sorted(await engine.list_mutable(SLOT))
             slot = {number: await engine.read_mutable(SLOT, number, 0, 2**30) for number in numbers}

@@ -100,7 +100,7 @@ async def upload_and_read(server: Process) -> None:
 
 
 async def change_slots(server: Process) -> None:
-    data = 60 * MIB
+    data = 200 * MIB
     mark = b"\x5a\x00\x00\x00\x00"
     message = cbor2.dumps(
         {
@@ -111,8 +111,8 @@ async def change_slots(server: Process) -> None:
     first, _, last = message.partition(b"\x45" + mark)
     first += b"\x5a" + data.to_bytes(4, "big")
     path = f"/storage/v1/mutable/{MSI}/read-test-write"
-    writes = [server.request("POST", path, [], RTW, 60, first=first, last=last) for _ in range(4)]
-    assert await asyncio.gather(*writes) == [200] * 4
+    writes = [server.request("POST", path, [], RTW, 200, first=first, last=last) for _ in range(3)]
+    assert await asyncio.gather(*writes) == [200] * 3
 
 
 async def many_small_items(server: Process) -> None:
@@ -123,7 +123,17 @@ async def many_small_items(server: Process) -> None:
     assert await asyncio.gather(*requests) == [400, 400]
 
 
-@pytest.mark.parametrize("load", [upload_and_read, change_slots, many_small_items])
+async def many_strings(server: Process) -> None:
+    items = 249_000
+    first = b"\xa2\x6bread-vector\x9a" + items.to_bytes(4, "big")
+    path = f"/storage/v1/mutable/{MSI}/read-test-write"
+    for size in (63, 64, 600):
+        piece = (b"\x59" + size.to_bytes(2, "big") + bytes(size)) * (items // 249)
+        last = b"\x72test-write-vectors\xa0"
+        assert await server.request("POST", path, [], RTW, 249, piece, first=first, last=last) == 400
+
+
+@pytest.mark.parametrize("load", [upload_and_read, change_slots, many_small_items, many_strings])
 async def test_memory_is_bounded(tmp_path: Path, load: Callable[[Process], Awaitable[None]]) -> None:
     async with process(tmp_path) as server:
         await load(server)

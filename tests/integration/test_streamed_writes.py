@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from holdfast.errors import InputError, ServerError
+from holdfast.errors import InputError
 from holdfast.grid.http_storage import HttpStorageServer
 from holdfast.interfaces import storage
 from holdfast.interfaces.storage import LeaseSecrets, ReadTestWriteResult, StreamedWrite
-from holdfast.interfaces.storage_errors import TooLargeError, WrongSecretError
+from holdfast.interfaces.storage_errors import NoSpaceError, TooLargeError, WrongSecretError
 from holdfast.interfaces.types import StorageIndex
+from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.storage_server import ServedStorage
 from holdfast.wire.client import Address, ServerConnections
 from holdfast.wire.pinning import pinning_ssl_context
@@ -32,12 +34,20 @@ async def server(tmp_path: Path) -> AsyncIterator[ServedStorage]:
 
 @pytest.fixture
 async def client(server: ServedStorage) -> AsyncIterator[HttpStorageServer]:
+    async with client_of(server) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of(server: ServedStorage) -> AsyncIterator[HttpStorageServer]:
     connections = ServerConnections(
         [Address("127.0.0.1", server.port)], server.identity.spki_hash, pinning_ssl_context()
     )
     client = HttpStorageServer(connections, server.identity.swissnum, lambda _: None)
-    yield client
-    client.close()
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def pieces_of(count: int, made: list[int] | None = None) -> StreamedWrite:
@@ -66,14 +76,24 @@ async def test_a_share_arrives_as_it_is_made(server: ServedStorage, client: Http
     assert (again.success, again.data) == (False, {3: [b"\0\0"]})
 
 
-async def test_what_is_too_large_is_refused_before_all_of_it_is_made(
-    server: ServedStorage, client: HttpStorageServer
+REFUSALS = {
+    "too large": (StorageSettings(read_test_write_body_max=64 << 20), TooLargeError),
+    "no space on the disk": (StorageSettings(reserved_space=1 << 60), NoSpaceError),
+    "full": (StorageSettings(capacity=90 << 20), NoSpaceError),
+    "read-only": (StorageSettings(read_only=True), NoSpaceError),
+}
+
+
+@pytest.mark.parametrize(("settings", "error"), REFUSALS.values(), ids=list(REFUSALS))
+async def test_what_cannot_be_stored_is_refused_before_all_of_it_is_made(
+    tmp_path: Path, settings: StorageSettings, error: type[Exception]
 ) -> None:
     made: list[int] = []
-    with pytest.raises((TooLargeError, ServerError)):
-        await write(client, pieces_of(70, made))
-    assert len(made) < 70
-    assert await client.list_mutable(INDEX) == frozenset()
+    async with ServedStorage(tmp_path, settings=settings) as server, client_of(server) as client:
+        with pytest.raises(error):
+            await write(client, pieces_of(100, made))
+        assert len(made) < 50
+        assert await client.list_mutable(INDEX) == frozenset()
 
 
 async def test_an_error_of_the_source_is_its_own(server: ServedStorage, client: HttpStorageServer) -> None:
@@ -101,4 +121,4 @@ async def test_who_is_cancelled_leaves_nothing(server: ServedStorage, client: Ht
 async def test_a_wrong_write_enabler_is_told(server: ServedStorage, client: HttpStorageServer) -> None:
     assert (await write(client, pieces_of(1))).success
     with pytest.raises(WrongSecretError):
-        await write(client, pieces_of(3), enabler=b"x" * 32)
+        await write(client, pieces_of(100), enabler=b"x" * 32)

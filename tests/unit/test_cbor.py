@@ -35,6 +35,80 @@ def test_no_bytes_do_worse_than_a_malformed_error(data: bytes) -> None:
         cbor.decode(data)
 
 
+LONG = st.binary(min_size=cbor.LEFT_FROM, max_size=3 * cbor.LEFT_FROM)
+WITH_LONG = st.recursive(
+    st.one_of(LEAVES, LONG),
+    lambda items: st.one_of(st.lists(items, max_size=5), st.dictionaries(KEYS, items, max_size=5)),
+)
+
+
+class Left:
+    """Stands for a byte string."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+def put_back(item: object) -> object:
+    if isinstance(item, Left):
+        return item.data
+    if isinstance(item, list):
+        return [put_back(part) for part in item]
+    if isinstance(item, dict):
+        return {key: put_back(value) for key, value in item.items()}
+    return item
+
+
+def left_in(data: bytes) -> object:
+    return cbor.decode(data, leave=lambda parts: Left(b"".join(data[begin:end] for begin, end in parts)))
+
+
+@given(WITH_LONG)
+def test_long_byte_strings_can_stay_where_they_are(item: object) -> None:
+    assert put_back(left_in(cbor2.dumps(item))) == item
+
+
+@given(st.lists(st.binary(max_size=cbor.LEFT_FROM), max_size=5))
+def test_so_can_one_in_pieces(pieces: list[bytes]) -> None:
+    data = b"\x5f" + b"".join(map(cbor2.dumps, pieces)) + b"\xff"
+    found, whole = left_in(data), b"".join(pieces)
+    assert isinstance(found, Left) == (len(whole) >= cbor.LEFT_FROM)
+    assert put_back(found) == whole == cbor.decode(data)
+
+
+@given(st.binary(max_size=60))
+def test_what_is_malformed_is_refused_then_too(data: bytes) -> None:
+    try:
+        expected = cbor.decode(data)
+    except cbor.MalformedCborError:
+        with pytest.raises(cbor.MalformedCborError):
+            left_in(data)
+    else:
+        assert left_in(data) == expected
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x58\x40" + bytes(63), b"\x5b" + b"\xff" * 8, b"\x5f\x58\x40" + bytes(64)]
+)
+def test_a_long_byte_string_that_is_cut_off_is_refused(data: bytes) -> None:
+    with pytest.raises(cbor.MalformedCborError):
+        left_in(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        cbor2.dumps("x" * cbor.LEFT_FROM),
+        b"\x7f" + 2 * cbor2.dumps("x" * 40) + b"\xff",
+        cbor2.dumps({bytes(cbor.LEFT_FROM): 1}),
+    ],
+)
+def test_long_texts_and_keys_are_refused_there(data: bytes) -> None:
+    cbor.decode(data)
+    with pytest.raises(cbor.MalformedCborError):
+        left_in(data)
+
+
 @given(ITEMS, st.data())
 def test_a_message_that_is_cut_off_is_refused(item: object, data: st.DataObject) -> None:
     encoded = cbor2.dumps(item)

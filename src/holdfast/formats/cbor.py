@@ -1,7 +1,8 @@
 """A strict reader of the CBOR that messages consist of, and some stored values.
 
 General decoders forgive what these must refuse: duplicate keys, trailing bytes, floats, bignums,
-foreign tags, deep nesting. Each byte string is copied once, when it is taken out of the message.
+foreign tags, deep nesting. Each byte string is copied once, when it is taken out of the message, or
+left where it is, if the message is too large for that.
 
 Source: docs/spec/storage-protocol.md, section 6.2; RFC 8949.
 """
@@ -9,11 +10,16 @@ Source: docs/spec/storage-protocol.md, section 6.2; RFC 8949.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 DEPTH_MAX = 16
 ITEMS_MAX = 250_000  # of one message: each may cost a hundred times its bytes in memory
 SET_TAG = 258
+LEFT_FROM = 64  # bytes of a string that stays where it is
+
+Leave = Callable[[Sequence[tuple[int, int]]], object]
+"""Makes what stands for a byte string, of where its parts lie in the data: begin and end of each."""
 
 
 class MalformedCborError(ValueError):
@@ -32,7 +38,12 @@ class TaggedSet:
 
 
 def decode(
-    data: bytes, *, depth_max: int = DEPTH_MAX, items_max: int = ITEMS_MAX, floats: bool = False
+    data: bytes,
+    *,
+    depth_max: int = DEPTH_MAX,
+    items_max: int = ITEMS_MAX,
+    floats: bool = False,
+    leave: Leave | None = None,
 ) -> object:
     """Return the one item in ``data``: int, bytes, str, list, dict, bool, None or TaggedSet.
 
@@ -41,10 +52,13 @@ def decode(
 
         floats: numbers with a fraction are allowed.
 
+        leave: takes the place of every byte string of ``LEFT_FROM`` bytes or more; text of that length is
+            refused. So the memory that is needed follows from ``items_max``, however long ``data`` is.
+
     Raises:
         MalformedCborError: anything this protocol does not allow.
     """
-    reader = _Reader(data, depth_max, items_max, floats)
+    reader = _Reader(data, depth_max, items_max, floats, leave)
     item = reader.item(0)
     if reader.position != len(data):
         raise MalformedCborError("bytes follow the item")
@@ -72,11 +86,14 @@ _FLOATS = {25: ">e", 26: ">f", 27: ">d"}
 
 
 class _Reader:
-    def __init__(self, data: bytes, depth_max: int, items_max: int, floats: bool) -> None:
+    def __init__(
+        self, data: bytes, depth_max: int, items_max: int, floats: bool, leave: Leave | None = None
+    ) -> None:
         self._data = data
         self._depth_max = depth_max
         self._items_max = items_max
         self._floats = floats
+        self._leave = leave
         self.position = 0
         self._items = 0
 
@@ -101,8 +118,9 @@ class _Reader:
         if major == 1:
             return -1 - argument
         if major == 2:
-            return self._take(argument)
+            return self._take(argument) if self._leave is None else self._left([self._skip(argument)])
         if major == 3:
+            self._check_text(argument)
             return _text(self._take(argument))
         if major == 4:
             return self._array(self._count(argument), depth)
@@ -144,11 +162,32 @@ class _Reader:
         self.position = end
         return piece
 
+    def _skip(self, size: int) -> tuple[int, int]:
+        """Return where the next ``size`` bytes lie."""
+        begin, end = self.position, self.position + size
+        if end > len(self._data):
+            raise CborCutOffError("cut off")
+        self.position = end
+        return begin, end
+
+    def _left(self, parts: Sequence[tuple[int, int]]) -> object:
+        """Return the byte string that consists of ``parts``, or what stands for it."""
+        assert self._leave is not None
+        if sum(end - begin for begin, end in parts) >= LEFT_FROM:
+            return self._leave(parts)
+        return b"".join([self._data[begin:end] for begin, end in parts if begin < end])
+
+    def _check_text(self, size: int) -> None:
+        if self._leave is not None and size >= LEFT_FROM:
+            raise MalformedCborError("a text that is too long")
+
     def _array(self, count: int, depth: int) -> list[object]:
         """Return the items of an array. Long ones consist of byte strings and small numbers, read here."""
         if count and depth >= self._depth_max:
             raise MalformedCborError("nested too deep")
         self._count_items(count)
+        if self._leave is not None:
+            return [self.item(depth + 1) for _ in range(count)]
         data, size, position = self._data, len(self._data), self.position
         items: list[object] = []
         for _ in range(count):
@@ -198,6 +237,8 @@ class _Reader:
     def _indefinite(self, major: int, depth: int) -> object:
         if major == 5:
             return self._map(None, depth)
+        if major == 2 and self._leave is not None:
+            return self._left(self._parts())
         if major != 4:
             pieces = self._pieces(major)
             return pieces if major == 2 else _text(pieces)
@@ -210,15 +251,33 @@ class _Reader:
     def _pieces(self, major: int) -> bytes:
         """Return a string of indefinite length: definite ones of the same kind, joined."""
         pieces: list[bytes] = []
-        while (first := self._take(1)[0]) != _BREAK_BYTE:
-            if first >> 5 != major:
-                raise MalformedCborError("a string in pieces of another kind")
-            piece = self._take(self._argument(first & 31))
+        size = 0
+        while (length := self._piece_length(major)) is not None:
+            size += length
+            if major == 3:
+                self._check_text(size)
+            piece = self._take(length)
             if major == 3:
                 _text(piece)  # no character may be cut
             pieces.append(piece)
-            self._count_items(1)
         return b"".join(pieces)
+
+    def _parts(self) -> list[tuple[int, int]]:
+        """Return where the pieces of a byte string of indefinite length lie."""
+        parts = []
+        while (length := self._piece_length(2)) is not None:
+            parts.append(self._skip(length))
+        return parts
+
+    def _piece_length(self, major: int) -> int | None:
+        """Return the length of the next piece of a string of indefinite length; None behind the last."""
+        first = self._take(1)[0]
+        if first == _BREAK_BYTE:
+            return None
+        if first >> 5 != major:
+            raise MalformedCborError("a string in pieces of another kind")
+        self._count_items(1)
+        return self._argument(first & 31)
 
 
 def _text(data: bytes) -> str:

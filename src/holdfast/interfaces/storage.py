@@ -64,19 +64,29 @@ class ByteRange:
     end: int
 
 
+class BytesElsewhere(Protocol):
+    """Bytes that are not in memory: a server finds them in the file where a large request waits."""
+
+    def __len__(self) -> int: ...
+
+    def __bytes__(self) -> bytes:
+        """Read them all. Blocks."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TestVector:
     """Holds when the share's bytes ``[offset, offset + size)``, cut at its end, equal ``specimen``."""
 
     offset: int
     size: int
-    specimen: bytes
+    specimen: bytes | BytesElsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class WriteVector:
     offset: int
-    data: Buffer
+    data: Buffer | BytesElsewhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,7 @@ class Publication:
         return unchanged_test(self._map, Place(server, number))
 
     def _as_expected(self, server: str, number: int, found: bytes | None) -> bool:
-        expected = self._test(server, number).specimen
+        expected = bytes(self._test(server, number).specimen)
         if not expected or not found:
             return not expected and not found
         size = min(len(expected), len(found))

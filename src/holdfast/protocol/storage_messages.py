@@ -6,7 +6,7 @@ Source: docs/spec/storage-protocol.md, sections 6.2, 6.3 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 
 import cbor2
@@ -15,6 +15,7 @@ from holdfast.formats import cbor
 from holdfast.interfaces.storage import (
     Allocation,
     ByteRange,
+    BytesElsewhere,
     ReadTestWriteResult,
     ServerVersion,
     ShareVectors,
@@ -147,7 +148,7 @@ def read_test_write_pieces(
             frame = read_test_write_frame(number, share.tests, spans, read_vector)
             pieces: list[Buffer] = []
             for before, write in zip(frame, share.writes, strict=False):
-                pieces += [before, write.data]
+                pieces += [before, write.data if isinstance(write.data, Buffer) else bytes(write.data)]
             return [*pieces, frame[-1]]
     return [encode_read_test_write_request(vectors, read_vector)]
 
@@ -199,10 +200,14 @@ def _map_head(count: int) -> bytes:
 
 
 def decode_read_test_write_request(
-    data: bytes,
+    data: bytes, leave: Callable[[Sequence[tuple[int, int]]], BytesElsewhere] | None = None
 ) -> tuple[dict[int, ShareVectors], list[tuple[int, int]]]:
-    """Return vectors by share number, and (offset, size) of each read."""
-    message = _map(_item(data), ("test-write-vectors", "read-vector"))
+    """Return vectors by share number, and (offset, size) of each read.
+
+    ``leave``: makes what stands for a byte string that is not to be read into memory, of the begin and end of
+    each of its parts in ``data``.
+    """
+    message = _map(_item(data, leave), ("test-write-vectors", "read-vector"))
     shares = message["test-write-vectors"]
     if not isinstance(shares, dict) or len(shares) > MAX_BUCKETS:
         raise BadRequestError(f"vectors for at most {MAX_BUCKETS} shares")
@@ -232,8 +237,8 @@ def _share_vectors(value: object) -> ShareVectors:
     writes = [_map(w, ("offset", "data")) for w in _list(share["write"])]
     new_length = share["new-length"]
     return ShareVectors(
-        [TestVector(_uint(t["offset"]), _uint(t["size"]), _bytes(t["specimen"])) for t in tests],
-        [WriteVector(_uint(w["offset"]), _bytes(w["data"])) for w in writes],
+        [TestVector(_uint(t["offset"]), _uint(t["size"]), _octets(t["specimen"])) for t in tests],
+        [WriteVector(_uint(w["offset"]), _octets(w["data"])) for w in writes],
         None if new_length is None else _uint(new_length),
     )
 
@@ -241,9 +246,9 @@ def _share_vectors(value: object) -> ShareVectors:
 # -- checks of decoded items
 
 
-def _item(data: bytes) -> object:
+def _item(data: bytes, leave: cbor.Leave | None = None) -> object:
     try:
-        return cbor.decode(data)
+        return cbor.decode(data, leave=leave)
     except cbor.MalformedCborError as error:
         raise BadRequestError(f"malformed CBOR: {error}") from None
 
@@ -271,6 +276,15 @@ def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
         raise BadRequestError("not a byte string")
     return value
+
+
+def _octets(value: object) -> bytes | BytesElsewhere:
+    """Return a byte string, or what stands for one: whatever is no other item."""
+    if isinstance(value, bytes):
+        return value
+    if value is None or isinstance(value, int | str | list | dict | cbor.TaggedSet):
+        raise BadRequestError("not a byte string")
+    return cast("BytesElsewhere", value)
 
 
 def _share_number(value: object) -> int:

@@ -77,7 +77,7 @@ class MemorySlots:
         share = bytearray(self._held(index, number))
         for write in vectors.writes:
             share += bytes(max(0, write.offset - len(share)))
-            share[write.offset : write.offset + len(write.data)] = write.data
+            share[write.offset : write.offset + len(write.data)] = bytes(write.data)
         self.shares[index, number] = bytes(share[: vectors.new_length])
         self._enablers[index] = write_enabler
 

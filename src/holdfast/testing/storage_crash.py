@@ -15,14 +15,17 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from holdfast.interfaces.storage import LeaseSecrets, ShareVectors, StoreRequest, TestVector, WriteVector
 from holdfast.interfaces.types import Buffer, StorageIndex
+from holdfast.protocol.storage_messages import encode_read_test_write_request
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
+from holdfast.servers.storage.large_messages import vectors_in
 from holdfast.servers.storage.settings import StorageSettings
 
 SEED = b"s" * 20
@@ -129,10 +132,24 @@ async def _make_slot(engine: StorageEngine, acknowledge: Acknowledge) -> None:
     await engine.read_test_write(SLOT, ENABLER, LEASE, vectors, [])
 
 
-async def _change_slot(engine: StorageEngine, acknowledge: Acknowledge) -> None:
+def _new_slot() -> dict[int, ShareVectors]:
     vectors = {n: ShareVectors(writes=[WriteVector(0, data)]) for n, data in NEW_SLOT.items()}
     vectors[2] = ShareVectors([TestVector(0, 3, LARGE[:3])], new_length=0)
-    await engine.read_test_write(SLOT, ENABLER, NEW_LEASE, vectors, [])
+    return vectors
+
+
+async def _change_slot(engine: StorageEngine, acknowledge: Acknowledge) -> None:
+    await engine.read_test_write(SLOT, ENABLER, NEW_LEASE, _new_slot(), [])
+    acknowledge("changed")
+
+
+async def _change_slot_by_file(engine: StorageEngine, acknowledge: Acknowledge) -> None:
+    message = encode_read_test_write_request(_new_slot(), [])
+    with closing(engine.scratch.new_file()) as file:
+        file.open(len(message))
+        file.append(message)
+        vectors, reads = vectors_in(file)
+        await engine.read_test_write(SLOT, ENABLER, NEW_LEASE, vectors, reads)
     acknowledge("changed")
 
 
@@ -158,6 +175,7 @@ SCENARIOS: dict[str, tuple[Run, Run]] = {
     "store-many": (_nothing, _store_many),
     "abort": (_nothing, _abort),
     "slot": (_make_slot, _change_slot),
+    "slot-by-file": (_make_slot, _change_slot_by_file),
     "slot-often": (_make_slot, _change_slot_often),
     "lease": (_upload_small, _lease),
 }

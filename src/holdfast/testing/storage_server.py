@@ -1,7 +1,7 @@
 """A real storage server inside the test: an engine on a directory, served over TLS.
 
-``python -m holdfast.testing.storage_server DIRECTORY`` serves in a process of its own: it prints
-its port, and, when its standard input ends, the most memory it has used, in KiB.
+``python -m holdfast.testing.storage_server DIRECTORY [DURABILITY]`` serves in a process of its own: it
+prints its port, and, when its standard input ends, the most memory it has used, in KiB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from holdfast.protocol.storage_calls import authorization_value, secret_header
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
 from holdfast.servers.storage.handler import storage_handler
-from holdfast.servers.storage.settings import StorageSettings
+from holdfast.servers.storage.settings import Durability, StorageSettings
 from holdfast.testing.peak_memory import peak_memory
 from holdfast.testing.raw_https import RawAnswer, RawConnection
 from holdfast.wire.http import Handler
@@ -147,8 +147,8 @@ class ServedStorage:
         return [*([self.authorization] if authorized else []), *lines, *headers]
 
 
-async def _serve(directory: Path) -> None:
-    async with ServedStorage(directory, settings=StorageSettings(durability="os")) as server:
+async def _serve(directory: Path, durability: Durability) -> None:
+    async with ServedStorage(directory, settings=StorageSettings(durability=durability)) as server:
         _tell(server.port)
         await asyncio.to_thread(sys.stdin.read)
         _tell(peak_memory())
@@ -162,7 +162,7 @@ def _tell(number: int) -> None:
 def main() -> None:
     """See the module."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(Path(sys.argv[1])))
+        runner.run(_serve(Path(sys.argv[1]), "fsync" if sys.argv[2:] == ["fsync"] else "os"))
 
 
 if __name__ == "__main__":

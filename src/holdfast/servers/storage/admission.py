@@ -65,13 +65,38 @@ class Admission:
                 self._unbacked -= size
             self.stored += stored
 
+    def reserve_scratch(self, size: int) -> bool:
+        """Promise ``size`` bytes of the disk, if they are there, to what will not stay; also if read-only."""
+        with self._lock:
+            if size > self._on_disk():
+                return False
+            self._unbacked += size
+            return True
+
+    def release_scratch(self, size: int) -> None:
+        """Take back such a promise, as far as it has not become ``backed``."""
+        with self._lock:
+            self._unbacked -= size
+
+    def room_for_shares(self) -> int | None:
+        """Bytes that shares may have more than now, whatever the disk has; None: as many as they like."""
+        with self._lock:
+            if self._settings.read_only:
+                return 0
+            if self._settings.capacity is None:
+                return None
+            return max(self._settings.capacity - self.stored - self.reserved, 0)
+
     def _available(self) -> int:
         if self._settings.read_only:
             return 0
-        room = self._free_space() - self._settings.reserved_space - self._unbacked
+        room = self._on_disk()
         if self._settings.capacity is not None:
             room = min(room, self._settings.capacity - self.stored - self.reserved)
         return max(room, 0)
+
+    def _on_disk(self) -> int:
+        return self._free_space() - self._settings.reserved_space - self._unbacked
 
 
 def free_space_of(path: str) -> Callable[[], int]:

@@ -17,6 +17,9 @@ from holdfast.interfaces.storage_errors import NoSpaceError
 from holdfast.interfaces.types import Buffer
 
 COPY_PIECE = 1 << 20  # bytes
+COPY_AT_ONCE = 16 << 20  # bytes, by the system
+COPY_BY_SYSTEM = 64 * 1024  # bytes; less is read and written
+BLOCK = 4096  # bytes; where file systems that can share blocks do it
 BEHIND_MIN = 128 * 1024  # bytes; less is not worth a hint
 BEHIND = 4 << 20  # bytes of earlier pieces that may have reached the disk meanwhile
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -83,28 +86,44 @@ class Disk:
         touching fresh memory costs more than all the rest of receiving a share.
         """
         self.write(descriptor, data, offset)
-        if self.synchronise and len(data) >= BEHIND_MIN and hasattr(os, "posix_fadvise"):
-            start = max(0, offset - BEHIND)
-            os.posix_fadvise(descriptor, start, offset + len(data) - start, os.POSIX_FADV_DONTNEED)
+        self._let_go(descriptor, offset, offset + len(data))
+
+    def _let_go(self, descriptor: int, begin: int, end: int) -> None:
+        if self.synchronise and end - begin >= BEHIND_MIN and hasattr(os, "posix_fadvise"):
+            start = max(0, begin - BEHIND)
+            os.posix_fadvise(descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
 
     def truncate(self, descriptor: int, size: int) -> None:
         """Set the length of a file; new bytes read as zero."""
         os.ftruncate(descriptor, size)
 
-    def copy(self, source: int, target: int, begin: int, end: int) -> None:
-        """Copy ``[begin, end)`` of one file to another, sharing blocks where the file system can."""
+    def copy(self, source: int, target: int, begin: int, end: int, to: int | None = None) -> None:
+        """Copy ``[begin, end)`` of one file to another, sharing blocks where the file system can.
+
+        ``to``: where in the other file, if not at the same place.
+        """
+        shift = 0 if to is None else to - begin
         while begin < end:
+            size = min(end - begin, COPY_AT_ONCE)
+            if shift % BLOCK == 0 and begin % BLOCK:
+                size = min(size, BLOCK - begin % BLOCK)  # from here on blocks can be shared
+            count = self._copy_piece(source, target, begin, begin + shift, size)
+            if count == 0:
+                raise OSError(errno.EIO, "the file became shorter while it was copied")
+            self._let_go(target, begin + shift, begin + shift + count)
+            begin += count
+
+    def _copy_piece(self, source: int, target: int, begin: int, to: int, size: int) -> int:
+        """Copy at most ``size`` bytes; return how many."""
+        if size >= COPY_BY_SYSTEM and hasattr(os, "copy_file_range"):
             try:
-                count = os.copy_file_range(source, target, end - begin, begin, begin)
+                return os.copy_file_range(source, target, size, begin, to)
             except OSError as error:
                 if error.errno not in NOT_OFFERED:
                     raise
-                piece = os.pread(source, min(COPY_PIECE, end - begin), begin)
-                self.write(target, piece, begin)
-                count = len(piece)
-            if count == 0:
-                raise OSError(errno.EIO, "the file became shorter while it was copied")
-            begin += count
+        piece = os.pread(source, min(COPY_PIECE, size), begin)
+        self.write(target, piece, to)
+        return len(piece)
 
     def sync_file(self, descriptor: int) -> None:
         """Return once the contents of the file are on stable storage."""

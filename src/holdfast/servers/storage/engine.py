@@ -17,12 +17,14 @@ from collections.abc import (
     Callable,
     Collection,
     Container,
+    Coroutine,
     Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DatabaseError
 
@@ -56,6 +58,7 @@ from holdfast.servers.storage.logged_files import recover_logs
 from holdfast.servers.storage.mutable import MutableSlots
 from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.redo import SETTLE_AT, Redo, recover
+from holdfast.servers.storage.scratch import ScratchSpace
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, look_at, open_share
 from holdfast.servers.storage.small_shares import Outcome, SmallShares
@@ -64,6 +67,8 @@ from holdfast.servers.storage.waiting_shares import WaitingShares
 from holdfast.servers.storage.workers import Workers
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 STEP_S = 1.0  # between two looks at what has become due
 SETTLE_S = 5.0  # at the latest, moves are brought to stable storage
@@ -82,6 +87,7 @@ class StorageEngine:
         self._slots = MutableSlots(parts)
         self._advisories = Advisories(parts.directory.advisories, parts.settings)
         self._canaries = Canaries(parts, self._ends)
+        self.scratch = ScratchSpace(parts.directory.incoming, parts.disk, parts.admission)
         self._version: ServerVersion | None = None
         self._version_until = 0.0
 
@@ -241,10 +247,14 @@ class StorageEngine:
         await self._parts.waiting.placed(index)
         await self._slots.check_write_enabler(index, write_enabler)
 
-    @property
-    def scratch_directory(self) -> str:
-        """Where nameless temporary files may be made."""
-        return self._parts.directory.incoming
+    async def check_message(self, index: StorageIndex, write_enabler: bytes, size: int) -> None:
+        """Raise what can be said of a large ``read_test_write`` before it is there; see ``MutableSlots``."""
+        await self._parts.waiting.placed(index)
+        await self._slots.check_message(index, write_enabler, size)
+
+    async def to_its_end(self, operation: Coroutine[Any, Any, T]) -> T:
+        """Return what ``operation`` returns; it goes on if the caller is cancelled, and ``close`` waits."""
+        return await self._parts.steadfast.run(operation)
 
     def waiting_share(self, index: StorageIndex, number: int) -> bytes | None:
         """Return an immutable share that is complete, but not in a file of its own yet."""

@@ -105,7 +105,7 @@ async def _read_slot(engine: StorageEngine, request: Request, index_text: str) -
     ranges, numbers = extensions.parse_read_slot_query(request.query)
     data = await engine.read_slot(index, ranges, numbers)
     message = messages.encode_read_test_write_answer(ReadTestWriteResult(True, data))
-    return Response(200, (("Content-Type", "application/cbor"),), to_send(message, engine.scratch_directory))
+    return Response(200, (("Content-Type", "application/cbor"),), to_send(message, engine.scratch.directory))
 
 
 def describe(engine: StorageEngine) -> bytes:

@@ -12,7 +12,8 @@ import hashlib
 import hmac
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 from holdfast.interfaces.storage import LeaseSecrets
 from holdfast.interfaces.storage_errors import BadRequestError, StorageRefusalError
@@ -22,9 +23,17 @@ from holdfast.protocol import storage_messages as messages
 from holdfast.servers.storage.catalog import Kind
 from holdfast.servers.storage.engine import StorageEngine
 from holdfast.servers.storage.extensions import extension_response
-from holdfast.servers.storage.large_messages import IN_MEMORY_MAX, received, to_send
+from holdfast.servers.storage.large_messages import (
+    IN_MEMORY_MAX,
+    Vectors,
+    needs_little,
+    received,
+    to_send,
+    vectors_in,
+)
 from holdfast.servers.storage.negotiation import CBOR, accepts_cbor, is_cbor, requested_range, sent_range
-from holdfast.wire.http import BodyTooLargeError, FileRange, Handler, Request, Response
+from holdfast.servers.storage.scratch import ScratchFile
+from holdfast.wire.http import BodyTooLargeError, FileRange, Handler, Request, RequestBody, Response
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +41,7 @@ CBOR_HEADERS = (("Content-Type", CBOR),)
 DATA_HEADERS = (("Content-Type", "application/octet-stream"),)
 TEXT_HEADERS = (("Content-Type", "text/plain; charset=utf-8"),)
 
-LARGE_WAITING_MAX = 16  # large messages being received, or waiting to be looked at
+LARGE_WAITING_MAX = 64  # large messages being received, or waiting to be looked at
 
 Secrets = dict[str, bytes]
 _Call = Callable[["_Handler", Request, calls.Match, Secrets], Awaitable[Response]]
@@ -48,7 +57,9 @@ class _Handler:
         self._engine = engine
         self._authorization = _digest(calls.authorization_value(swissnum))
         self._waiting = asyncio.Semaphore(LARGE_WAITING_MAX)
-        self._large = asyncio.Lock()  # one large message is looked at at a time
+        self._looking = asyncio.Lock()  # one large message is looked at at a time
+        # Their data are copied by threads that others need, too.
+        self._copying = asyncio.Semaphore(max(1, engine.settings.workers // 2))
 
     async def answer(self, request: Request) -> Response:
         """Answer one request."""
@@ -164,32 +175,52 @@ class _Handler:
         return Response(204)
 
     async def read_test_write(self, request: Request, match: calls.Match, secrets: Secrets) -> Response:
-        limit = self._engine.settings.read_test_write_body_max
-        scratch = self._engine.scratch_directory
-        length = request.body.length
-        if length is not None and length <= IN_MEMORY_MAX:
-            return await self._read_test_write(
-                await request.body.read(limit), _index(match), secrets, scratch
-            )
-        async with self._waiting, received(request.body, limit, scratch) as body, self._large:
-            return await self._read_test_write(body, _index(match), secrets, scratch)
-
-    async def _read_test_write(
-        self, body: bytes, index: StorageIndex, secrets: Secrets, scratch: str
-    ) -> Response:
-        enabler = secrets[calls.WRITE_ENABLER]
+        index, enabler, body = _index(match), secrets[calls.WRITE_ENABLER], request.body
+        if body.length is None or body.length > IN_MEMORY_MAX:
+            return await self._large_read_test_write(body, index, secrets)
+        message = await body.read(IN_MEMORY_MAX)
         try:
-            if len(body) <= IN_MEMORY_MAX:
-                vectors, reads = messages.decode_read_test_write_request(body)
-            else:
-                vectors, reads = await asyncio.to_thread(messages.decode_read_test_write_request, body)
+            vectors, reads = messages.decode_read_test_write_request(message)
         except BadRequestError:
             await self._engine.check_write_enabler(index, enabler)
             raise
+        return await self._read_test_write(index, secrets, vectors, reads)
+
+    async def _large_read_test_write(
+        self, body: RequestBody, index: StorageIndex, secrets: Secrets
+    ) -> Response:
+        limit = self._engine.settings.read_test_write_body_max
+        if body.length is not None and body.length > limit:
+            raise BodyTooLargeError
+        async with self._waiting:
+            await self._engine.check_message(index, secrets[calls.WRITE_ENABLER], body.length or 0)
+            file = await received(body, limit, self._engine.scratch)
+            # The file is used to the end, also if the server is stopped meanwhile.
+            return await self._engine.to_its_end(self._read_test_write_in(file, index, secrets))
+
+    async def _read_test_write_in(self, file: ScratchFile, index: StorageIndex, secrets: Secrets) -> Response:
+        try:
+            async with AsyncExitStack() as looking:
+                await looking.enter_async_context(self._looking)
+                vectors, reads = await asyncio.to_thread(vectors_in, file)
+                if needs_little(vectors, reads):
+                    await looking.aclose()
+                async with self._copying:
+                    file.use()
+                    return await self._read_test_write(index, secrets, vectors, reads)
+        except BadRequestError:
+            await self._engine.check_write_enabler(index, secrets[calls.WRITE_ENABLER])
+            raise
+        finally:
+            await asyncio.to_thread(file.close)
+
+    async def _read_test_write(
+        self, index: StorageIndex, secrets: Secrets, vectors: Vectors, reads: Sequence[tuple[int, int]]
+    ) -> Response:
+        enabler = secrets[calls.WRITE_ENABLER]
         result = await self._engine.read_test_write(index, enabler, _lease(secrets), vectors, reads)
-        del vectors  # may be large, as the answer may
         message = messages.encode_read_test_write_answer(result)
-        return Response(200, CBOR_HEADERS, to_send(message, scratch))
+        return Response(200, CBOR_HEADERS, to_send(message, self._engine.scratch.directory))
 
 
 _CALLS: dict[calls.Endpoint, _Call] = {

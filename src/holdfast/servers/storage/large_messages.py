@@ -1,5 +1,6 @@
-"""Large messages in CBOR, in and out, without holding them in memory while the network
-is slow: they wait in nameless files.
+"""Large messages in CBOR, in and out, without holding them in memory: they wait in nameless files.
+
+Of a request no byte string is read that is not short; it is used where it lies.
 
 Source: docs/spec/storage-protocol.md, section 9.1.
 """
@@ -9,62 +10,71 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from io import RawIOBase
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec, cast
 
-from holdfast.interfaces.storage_errors import BadRequestError
-from holdfast.servers.storage.disk import refusal_of
+from holdfast.interfaces.storage import ShareVectors
+from holdfast.protocol import storage_messages as messages
+from holdfast.servers.storage.scratch import FileBytes, FileParts, ScratchFile, ScratchSpace
 from holdfast.wire.http import BodyTooLargeError, FileRange, RequestBody
 
 IN_MEMORY_MAX = 1 << 20  # bytes
+FEW = 1000  # tests and writes
+LITTLE = 4096  # bytes of each share
+
+P = ParamSpec("P")
+
+Vectors = Mapping[int, ShareVectors]
 
 
-@asynccontextmanager
-async def received(body: RequestBody, limit: int, directory: str) -> AsyncIterator[bytes]:
-    """Receive a whole body into a file, and give it as something that can be sliced like ``bytes``.
+async def received(body: RequestBody, limit: int, scratch: ScratchSpace) -> ScratchFile:
+    """Receive a whole body into a file, to be closed by the caller.
 
     Raises:
         BodyTooLargeError: more than ``limit`` bytes.
-        NoSpaceError: it found no room to wait in.
+        NoSpaceError: it found no room to wait in; of a body that says how long it is nothing was read.
     """
     if body.length is not None and body.length > limit:
         raise BodyTooLargeError
-    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        size = 0
+    file = scratch.new_file()
+    try:
+        await _in_thread(file.open, body.length)
         async for piece in body.chunks():
-            size += len(piece)
-            if size > limit:
+            if file.size + len(piece) > limit:
                 raise BodyTooLargeError
-            try:
-                await asyncio.to_thread(_write, file, piece)
-            except OSError as error:
-                raise refusal_of(error) from error
-        yield cast("bytes", FileBytes(file.fileno(), size))
+            await _in_thread(file.append, piece)
+    except BaseException:
+        await _in_thread(file.close)
+        raise
+    return file
 
 
-class FileBytes:
-    """The contents of a file, read as they are sliced."""
+async def _in_thread(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call ``function`` in a thread, to its end even if the caller is cancelled: it uses the file."""
+    call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        await asyncio.shield(call)
+    except asyncio.CancelledError:
+        if not call.done():
+            await asyncio.wait([call])
+        raise
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        self._descriptor = descriptor
-        self._size = size
 
-    def __len__(self) -> int:
-        return self._size
+def vectors_in(file: ScratchFile) -> tuple[Vectors, Sequence[tuple[int, int]]]:
+    """Decode a read-test-write request. What it returns can be used while the file is open. Blocks.
 
-    def __getitem__(self, part: slice | int) -> bytes | int:
-        if isinstance(part, int):
-            return self._read(part, part + 1)[0]
-        begin, end, _ = part.indices(self._size)
-        return self._read(begin, end)
+    Raises:
+        BadRequestError: it is none.
+    """
+    descriptor = file.descriptor
+    message = cast("bytes", FileBytes(descriptor, file.size))
+    return messages.decode_read_test_write_request(message, lambda parts: FileParts(descriptor, parts))
 
-    def _read(self, begin: int, end: int) -> bytes:
-        data = os.pread(self._descriptor, max(0, end - begin), begin)
-        if len(data) != max(0, end - begin):
-            raise BadRequestError("the body could not be read back")
-        return data
+
+def needs_little(vectors: Vectors, reads: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether a request in a file, and its answer, take hardly any memory."""
+    items = sum(len(share.tests) + len(share.writes) for share in vectors.values())
+    return items <= FEW and sum(size for _, size in reads) <= LITTLE
 
 
 def to_send(message: bytes, directory: str) -> bytes | FileRange:
@@ -72,10 +82,7 @@ def to_send(message: bytes, directory: str) -> bytes | FileRange:
     if len(message) <= IN_MEMORY_MAX:
         return message
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        _write(file, memoryview(message))
+        view = memoryview(message)
+        while view:
+            view = view[file.write(view) :]
         return FileRange(os.dup(file.fileno()), 0, len(message))
-
-
-def _write(file: RawIOBase, data: memoryview) -> None:
-    while data:
-        data = data[file.write(data) :]

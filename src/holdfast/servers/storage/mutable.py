@@ -36,6 +36,7 @@ from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, o
 from holdfast.servers.storage.slot_edit import SlotEdit, holds, plan_edit, write_container
 
 READ_ANSWER_MAX = 8 << 20  # bytes that one request may read
+AROUND_DATA = 1 << 20  # bytes of a large request that may be something else than contents of shares
 SMALL_MAX = CONTENT_MAX // 2  # bytes of a share before and of what is written to it
 
 
@@ -158,11 +159,24 @@ class MutableSlots:
         """Raise WrongSecretError or ShareConflictError as ``read_test_write`` would."""
         await self._parts.workers.run(self._check_write_enabler, index, write_enabler)
 
-    def _check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> None:
+    async def check_message(self, index: StorageIndex, write_enabler: bytes, size: int) -> None:
+        """Do the same before a large request is received; ``size``: bytes of it that are known.
+
+        Raises:
+            NoSpaceError: shares are not to grow so much that it could be carried out.
+        """
+        held = await self._parts.workers.run(self._check_write_enabler, index, write_enabler)
+        room = self._parts.admission.room_for_shares()
+        if room is not None and size - AROUND_DATA > room + held:
+            raise NoSpaceError("the server is full or read-only")
+
+    def _check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> int:
+        """Return the bytes of all shares of the slot."""
         rows = self._parts.catalog.shares_of(index)
         _check_kind(rows)
         with self._slot(index, rows, {}) as slot:
             _check_enabler(slot, write_enabler)
+            return sum(share.size for share in slot.values())
 
     async def _commit(self, outcome: _Outcome, committed: asyncio.Future[None]) -> None:
         try:

@@ -12,6 +12,7 @@ from holdfast.errors import ConfigError
 
 MIB = 1 << 20
 LEAST_BODY_MAX = 64 * MIB  # bytes; the protocol promises to take this much
+ANY_BODY = 1 << 48  # bytes; what servers of 1.20 take
 
 Durability = Literal["fsync", "os"]
 VerifyOnClose = Literal["off", "layout", "deep"]
@@ -33,7 +34,8 @@ class StorageSettings:
     canary_grace_s: float = 30
     canary_beat_s: float = 10
     maximum_mutable_share_size: int = 69105 * 10**12
-    read_test_write_body_max: int = LEAST_BODY_MAX
+    read_test_write_body_max: int = ANY_BODY
+    """Most bytes of one such message, if the disk has room for it."""
     advisories_max: int = 1000
     advisory_bytes_max: int = 64 * MIB
     workers: int = 8

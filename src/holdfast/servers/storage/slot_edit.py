@@ -18,9 +18,11 @@ from holdfast.formats.containers import (
     new_mutable_header,
     resized_mutable_header,
 )
-from holdfast.interfaces.storage import ShareVectors, TestVector, WriteVector
+from holdfast.interfaces.storage import BytesElsewhere, ShareVectors, TestVector, WriteVector
 from holdfast.interfaces.storage_errors import TooLargeError
+from holdfast.interfaces.types import Buffer
 from holdfast.servers.storage.disk import Disk
+from holdfast.servers.storage.scratch import FileParts
 from holdfast.servers.storage.share_files import ShareFile, read_fully
 
 
@@ -29,7 +31,16 @@ def holds(share: ShareFile | None, test: TestVector) -> bool:
     available = 0 if share is None else max(0, min(test.size, share.size - test.offset))
     if available != len(test.specimen):
         return False
-    return share is None or share.read(test.offset, available) == test.specimen
+    if share is None:
+        return True
+    if not isinstance(test.specimen, FileParts):
+        return share.read(test.offset, available) == test.specimen
+    offset = test.offset
+    for piece in test.specimen.pieces():
+        if share.read(offset, len(piece)) != piece:
+            return False
+        offset += len(piece)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +116,20 @@ def write_container(
         for begin, end in kept_ranges(writes, share.size):
             disk.copy(share.descriptor, target, MUTABLE_HEADER_SIZE + begin, MUTABLE_HEADER_SIZE + end)
     for write in writes:
-        if write.data:
-            disk.write(target, write.data, MUTABLE_HEADER_SIZE + write.offset)
+        if len(write.data):
+            _put(disk, target, write.data, MUTABLE_HEADER_SIZE + write.offset)
     if edit.new_size < edit.written_size:
         disk.truncate(target, MUTABLE_HEADER_SIZE + edit.new_size)
     disk.write(target, extra, edit.extra_offset)
     disk.write(target, resized_mutable_header(header, edit.new_size, edit.extra_offset), 0)
     return edit.extra_offset + len(extra)
+
+
+def _put(disk: Disk, target: int, data: Buffer | BytesElsewhere, offset: int) -> None:
+    if isinstance(data, Buffer):
+        disk.write(target, data, offset)
+        return
+    assert isinstance(data, FileParts)
+    for begin, end in data.parts:
+        disk.copy(data.descriptor, target, begin, end, offset)
+        offset += end - begin
