@@ -22,7 +22,8 @@ from holdfast.interfaces.vdrive_errors import MalformedVdriveRequestError, Vdriv
 from holdfast.servers.vdrive.history import Snapshot, check_kept, snapshot
 from holdfast.servers.vdrive.reading import ENTRY_COLUMNS, find
 from holdfast.servers.vdrive.settings import VdriveServerSettings
-from holdfast.servers.vdrive.stored_tree import LIVE_INDEX, StoredTree, visible_at
+from holdfast.servers.vdrive.slot_ranges import LIVE_INDEX
+from holdfast.servers.vdrive.stored_tree import StoredTree, visible_at
 from holdfast.servers.vdrive.tables import entries
 
 ENTRIES_SIZE_MAX = 7 << 20  # bytes in a page of at most 8 MiB; the rest is for its proof

@@ -21,7 +21,8 @@ from holdfast.interfaces.vdrive_errors import (
 )
 from holdfast.servers.vdrive import leases
 from holdfast.servers.vdrive.node_rows import Node
-from holdfast.servers.vdrive.stored_tree import LIVE_INDEX, StoredTree
+from holdfast.servers.vdrive.slot_ranges import LIVE_INDEX
+from holdfast.servers.vdrive.stored_tree import StoredTree
 from holdfast.servers.vdrive.tables import CONDEMNED, directories, entries, heads
 
 SLOT_SIZE = 32

@@ -6,7 +6,7 @@ Source: docs/spec/vdrive.md, sections 11.2 and 11.3.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, or_, select
 
@@ -21,6 +21,7 @@ from holdfast.servers.vdrive.node_rows import (
     unpack,
     values_above,
 )
+from holdfast.servers.vdrive.slot_ranges import LiveRanges
 from holdfast.servers.vdrive.tables import entries, nodes
 
 _PREFIXES_MAX = 1000  # in one query
@@ -120,10 +121,9 @@ class StoredTree:
         return values
 
     def leaves(self, subtrees: Sequence[Subtree]) -> Sequence[Sequence[Leaf]]:
-        return [
-            () if self._is_empty(subtree) else self._leaves(subtree.prefix, subtree.last)
-            for subtree in subtrees
-        ]
+        filled = [subtree for subtree in subtrees if not self._is_empty(subtree)]
+        found = dict(zip(filled, self._leaves([(one.prefix, one.last) for one in filled]), strict=True))
+        return [found.get(subtree, ()) for subtree in subtrees]
 
     def _value(self, prefix: str, digit: int, levels: int) -> bytes:
         """Return the value of what is ``levels``, 1 to 4, below the row of ``prefix``, towards ``digit``."""
@@ -145,12 +145,16 @@ class StoredTree:
         levels = subtree.depth - DIGIT_BITS * length
         return self._value(digits[:length], int(digits[length], FANOUT), levels) == EMPTY
 
-    def _leaves(self, first: bytes, last: bytes) -> list[Leaf]:
-        bounds = {"dir_id": self.dir_id, "first": first, "last": last}
+    def _leaves(self, ranges: Sequence[tuple[bytes, bytes]]) -> list[list[Leaf]]:
         if self._version is None:
-            return [(slot, digest) for slot, digest in self.connection.execute(_LIVE_LEAVES, bounds)]
-        found = self.connection.execute(_PAST_LEAVES, {**bounds, "version": self._version})
-        return [(slot, digest) for slot, digest in found]
+            found = _LIVE_LEAVES.many(self.connection, self.dir_id, ranges)
+        else:
+            found = [self._past_leaves(*bounds) for bounds in ranges]
+        return [[(slot, digest) for slot, digest in rows] for rows in found]
+
+    def _past_leaves(self, first: bytes, last: bytes) -> Sequence[Any]:
+        bounds = {"dir_id": self.dir_id, "first": first, "last": last, "version": self._version}
+        return self.connection.execute(_PAST_LEAVES, bounds).all()
 
 
 def visible_at(version: ColumnElement[int], table: FromClause = entries) -> ColumnElement[bool]:
@@ -163,10 +167,6 @@ def bounds_of(prefix: str) -> tuple[bytes, bytes]:
     """Return the first and the last slot of the subtree with these first digits."""
     first = bytes.fromhex(prefix.ljust(_SLOT_DIGITS, DIGITS[0]))
     return first, last_slot(first, DIGIT_BITS * len(prefix))
-
-
-LIVE_INDEX = "INDEXED BY vd_entry_live"
-"""For SQLite: not to look at what was there before, of which a slot in heavy use has much."""
 
 
 def _digits_of(count: int) -> int:
@@ -201,13 +201,13 @@ _PAST_ROW = (
     .order_by(nodes.c.v_from.desc())
     .limit(1)
 )
-_LEAVES = (
+_PAST_LEAVES = (
     select(entries.c.slot, entries.c.digest)
     .where(
         entries.c.dir_id == bindparam("dir_id"),
         entries.c.slot.between(bindparam("first"), bindparam("last")),
+        visible_at(bindparam("version")),
     )
     .order_by(entries.c.slot)
 )
-_LIVE_LEAVES = _LEAVES.where(entries.c.v_to.is_(None)).with_hint(entries, LIVE_INDEX, "sqlite")
-_PAST_LEAVES = _LEAVES.where(visible_at(bindparam("version")))
+_LIVE_LEAVES = LiveRanges(entries.c.digest)

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from holdfast.formats.vdrive.tree import Leaf, roots_of
 from holdfast.servers.vdrive.node_rows import DIGIT_BITS, DIGITS, NOTHING, SMALL_MAX, Node, nodes_above, pack
-from holdfast.servers.vdrive.stored_tree import LIVE_INDEX, StoredTree, bounds_of
+from holdfast.servers.vdrive.slot_ranges import LIVE_INDEX, LiveRanges
+from holdfast.servers.vdrive.stored_tree import StoredTree, bounds_of
 from holdfast.servers.vdrive.tables import entries, nodes
 
 _COMPUTED_AT_ONCE = 4096  # entries
@@ -51,7 +52,7 @@ class TreeChange:
         self._tree = tree
         tree.load_paths(slots)
         self._prefixes = {slot: tree.small_above(slot) for slot in slots}
-        self._small = {prefix: self._children(prefix) for prefix in sorted(set(self._prefixes.values()))}
+        self._small = self._children(sorted(set(self._prefixes.values())))
         self._closed: list[str] = []
         self._opened: list[NewRow] = []
 
@@ -101,14 +102,14 @@ class TreeChange:
         self._opened += [row for row, node in zip(rows, above, strict=True) if not node.small]
         return {row.prefix: node for row, node in zip(rows, above, strict=True)}
 
-    def _children(self, prefix: str) -> dict[bytes, Child]:
-        if not self._tree.node(prefix).total:
-            return {}
-        first, last = bounds_of(prefix)
-        found = self._tree.connection.execute(
-            _CHILDREN, {"dir_id": self._tree.dir_id, "first": first, "last": last}
-        )
-        return {slot: Child(digest, version, size) for slot, digest, version, size in found}
+    def _children(self, prefixes: Sequence[str]) -> dict[str, dict[bytes, Child]]:
+        filled = [prefix for prefix in prefixes if self._tree.node(prefix).total]
+        ranges = [bounds_of(prefix) for prefix in filled]
+        found = _CHILDREN.many(self._tree.connection, self._tree.dir_id, ranges)
+        children: dict[str, dict[bytes, Child]] = {prefix: {} for prefix in prefixes}
+        for prefix, rows in zip(filled, found, strict=True):
+            children[prefix] = {slot: Child(digest, version, size) for slot, digest, version, size in rows}
+        return children
 
 
 def computed(subtrees: Mapping[str, Sequence[Leaf]], rows: list[NewRow]) -> dict[str, Node]:
@@ -153,7 +154,7 @@ def _recomputed(
     bounds = {"dir_id": dir_id, "first": first, "last": last}
     if connection.execute(_COUNT, bounds).scalar_one() <= _COMPUTED_AT_ONCE:
         rows: list[NewRow] = []
-        leaves = [(slot, digest) for slot, digest, _, _ in connection.execute(_CHILDREN, bounds)]
+        leaves = [(slot, digest) for slot, digest, _, _ in _CHILDREN.one(connection, dir_id, first, last)]
         node = computed({prefix: leaves}, rows)[prefix]
         found(rows)
         return node
@@ -179,12 +180,7 @@ _IN_BOUNDS = (
     entries.c.v_to.is_(None),
 )
 _SIZE = sum((func.length(entries.c[box]) for box in "wrm"), func.length(entries.c.n))
-_CHILDREN = (
-    select(entries.c.slot, entries.c.digest, entries.c.v_from, _SIZE)
-    .where(*_IN_BOUNDS)
-    .order_by(entries.c.slot)
-    .with_hint(entries, LIVE_INDEX, "sqlite")
-)
+_CHILDREN = LiveRanges(entries.c.digest, entries.c.v_from, _SIZE)
 _COUNT = select(func.count()).select_from(entries).where(*_IN_BOUNDS).with_hint(entries, LIVE_INDEX, "sqlite")
 _CLOSE = (
     update(nodes)
