@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 SILENCE_IF_OTHERS_S = 5.0  # where there is another place to ask
-TURN_WAIT_S = 10.0  # a server lets one wait in a line
+TURN_WAIT_S = 17.0  # a server lets one wait in a line
 _NOTHING = object()
 
 

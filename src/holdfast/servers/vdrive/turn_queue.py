@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from holdfast.interfaces.vdrive import Turn
 from holdfast.interfaces.vdrive_errors import TurnTakenError
 
-WAIT_MAX_S = 8.0
+WAIT_MAX_S = 15.0
 LOOK_EVERY_S = 0.25
 
 
