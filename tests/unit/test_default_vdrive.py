@@ -109,7 +109,7 @@ async def test_the_first_open_service_is_kept(
     assert (await default(tmp_path, introducers, servers).needed()).sid == sid(3)
 
 
-async def test_a_service_that_takes_an_account_is_used_by_who_has_one_there(
+async def test_a_service_that_takes_an_account_is_used_by_who_has_one(
     tmp_path: Path, introducers: Introducers, servers: VdriveServers
 ) -> None:
     introducers.announced = [introducers.announce(1, "token")]
@@ -118,8 +118,7 @@ async def test_a_service_that_takes_an_account_is_used_by_who_has_one_there(
     assert not (tmp_path / "vdrive.toml").exists()
     with pytest.raises(NoVdriveServiceError, match="account"):
         await without.needed()
-    service = parse_nurl(introducers.announced[0].nurls[0])
-    write_vdrive_places(tmp_path, VdrivePlaces(service, "abc"))
+    write_vdrive_places(tmp_path, VdrivePlaces(account="abc"))
     having = default(tmp_path, introducers, servers)
     assert await having.may_create()
     assert (await having.needed()).sid == sid(1)

@@ -32,6 +32,7 @@ from holdfast.node.control.client import HttpControlClient
 from holdfast.node.node_service import LocalNode
 from holdfast.servers.introducer.engine import IntroducerEngine
 from holdfast.servers.storage.engine import StorageEngine
+from holdfast.servers.storage.scratch import FileParts
 from holdfast.servers.vdrive.engine import VdriveEngine
 from holdfast.testing.memory_storage import MemoryStorage
 
@@ -66,6 +67,7 @@ CONFORMANCE: list[tuple[Any, Any]] = [
     (drive.DirectoryNode, VdriveDirectoryNode),
     (vdrive.VirtualDriveServer, VdriveEngine),
     (vdrive.VirtualDriveServer, HttpVirtualDriveServer),
+    (storage.BytesElsewhere, FileParts),
 ]
 ELSEWHERE = {"CodecEncoder", "CodecDecoder"}  # kept by the adapters of holdfast.grid.codec; tested there
 

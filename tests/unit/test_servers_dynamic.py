@@ -440,7 +440,7 @@ async def test_a_thousand_servers_cost_little_before_they_are_used() -> None:
     async with open_grid(records, settings) as grid:
         took = time.perf_counter() - began
         assert len(grid.servers) == 1000
-    assert took < 0.5
+    assert took < 2.0
     gc.collect()
     tracemalloc.start()
     try:

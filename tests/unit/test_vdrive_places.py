@@ -37,8 +37,7 @@ def test_secrets_are_not_shown() -> None:
     [
         (f"service = '{NURL[:-20]}'", "service"),
         ("service = 5", "service must be a NURL"),
-        (f"service = '{NURL}'\naccount = 'a b'", "account must be a token"),
-        ("account = 'a'", "service must say"),
+        ("account = 'a b'", "account must be a token"),
         ("moved = 1", "moved must be a table"),
         (f"[moved]\nabc = '{NURL}'", "52 letters"),
         (f"[moved]\n{'a' * 52} = 'pb:'", "moved"),

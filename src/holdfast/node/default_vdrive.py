@@ -108,9 +108,9 @@ class DefaultVdrive:
         return (await self._servers.server(place).version()).accounts == "open"
 
     def _choose(self) -> None:
-        """Take a service that is announced, and keep to it. One that wants a token is left to those whom
-        its operator told of it: a token must not go to whoever announces himself first."""
-        usable = [one for one in self._announced.all() if one.accounts == "open"]
+        """Take a service that is announced, and keep to it. One that takes a token this client has not is
+        left to others."""
+        usable = [one for one in self._announced.all() if one.accounts == "open" or self._places.account]
         if not usable:
             return
         nurl = usable[0].nurls[0]

@@ -63,9 +63,6 @@ def load_vdrive_places(private: Path) -> VdrivePlaces:
     moved = values.get("moved", {})
     if not isinstance(moved, dict):
         raise ConfigError(f"{path}: moved must be a table, [moved]")
-    if "account" in values and "service" not in values:
-        # Else the token would go to whoever announces himself first.
-        raise ConfigError(f"{path}: account: service must say at which server that account is")
     return VdrivePlaces(
         service=_nurl(path, "service", values["service"]) if "service" in values else None,
         account=_account(path, values["account"]) if "account" in values else None,
