@@ -20,9 +20,9 @@ from holdfast.formats.vdrive.page import page_witness
 from holdfast.interfaces.vdrive import PAGE_MAX, Changes, Page
 from holdfast.interfaces.vdrive_errors import MalformedVdriveRequestError, VdriveTooLargeError
 from holdfast.servers.vdrive.history import Snapshot, check_kept, snapshot
+from holdfast.servers.vdrive.live_rows import LIVE_INDEX
 from holdfast.servers.vdrive.reading import ENTRY_COLUMNS, find
 from holdfast.servers.vdrive.settings import VdriveServerSettings
-from holdfast.servers.vdrive.slot_ranges import LIVE_INDEX
 from holdfast.servers.vdrive.stored_tree import StoredTree, visible_at
 from holdfast.servers.vdrive.tables import entries
 

@@ -20,8 +20,8 @@ from holdfast.interfaces.vdrive_errors import (
     VdriveTooLargeError,
 )
 from holdfast.servers.vdrive import leases
+from holdfast.servers.vdrive.live_rows import LIVE_INDEX, LiveKeys
 from holdfast.servers.vdrive.node_rows import Node
-from holdfast.servers.vdrive.slot_ranges import LIVE_INDEX
 from holdfast.servers.vdrive.stored_tree import StoredTree
 from holdfast.servers.vdrive.tables import CONDEMNED, directories, entries, heads
 
@@ -87,7 +87,7 @@ def context_of(
     wanted = sorted(set(slots))
     tree = StoredTree(connection, directory.id, directory.root)
     tree.load_paths(wanted)
-    found = connection.execute(_ENTRIES, {"dir_id": directory.id, "slots": wanted}) if wanted else ()
+    found = _ENTRIES.find(connection, directory.id, wanted)
     return Context(
         index, directory.head, witness_of(tree, wanted), tuple([SealedEntry._make(row) for row in found])
     )
@@ -131,13 +131,4 @@ _DESCRIBE = (
     .select_from(_WITH_HEAD)
     .where(directories.c.idx == bindparam("index"))
 )
-_ENTRIES = (
-    select(*ENTRY_COLUMNS)
-    .where(
-        entries.c.dir_id == bindparam("dir_id"),
-        entries.c.slot.in_(bindparam("slots", expanding=True)),
-        entries.c.v_to.is_(None),
-    )
-    .order_by(entries.c.slot)
-    .with_hint(entries, LIVE_INDEX, "sqlite")
-)
+_ENTRIES = LiveKeys(entries, entries.c.slot, LIVE_INDEX, *ENTRY_COLUMNS)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, and_, bindparam, o
 
 from holdfast.formats.vdrive.opening import Subtree
 from holdfast.formats.vdrive.tree import EMPTY, INNER_KIND, SLOT_SIZE, Leaf, last_slot
+from holdfast.servers.vdrive.live_rows import LiveKeys, LiveRanges
 from holdfast.servers.vdrive.node_rows import (
     DIGIT_BITS,
     DIGITS,
@@ -21,7 +22,6 @@ from holdfast.servers.vdrive.node_rows import (
     unpack,
     values_above,
 )
-from holdfast.servers.vdrive.slot_ranges import LiveRanges
 from holdfast.servers.vdrive.tables import entries, nodes
 
 _PREFIXES_MAX = 1000  # in one query
@@ -93,8 +93,7 @@ class StoredTree:
         missing = [prefix for prefix in prefixes if prefix not in self._rows]
         if self._version is None:
             for some in _chunks(missing, _PREFIXES_MAX):
-                found = self.connection.execute(_LIVE_ROWS, {"dir_id": self.dir_id, "prefixes": some})
-                for prefix, version, subtrees in found:
+                for prefix, version, subtrees in _LIVE_ROWS.find(self.connection, self.dir_id, some):
                     self._rows[prefix] = Row(version, unpack(subtrees))
             return
         for prefix in missing:
@@ -182,14 +181,8 @@ def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-_LIVE_ROWS = (
-    select(nodes.c.prefix, nodes.c.v_from, nodes.c.subtrees)
-    .where(
-        nodes.c.dir_id == bindparam("dir_id"),
-        nodes.c.prefix.in_(bindparam("prefixes", expanding=True)),
-        nodes.c.v_to.is_(None),
-    )
-    .with_hint(nodes, "INDEXED BY vd_node_live", "sqlite")
+_LIVE_ROWS = LiveKeys(
+    nodes, nodes.c.prefix, "INDEXED BY vd_node_live", nodes.c.prefix, nodes.c.v_from, nodes.c.subtrees
 )
 _PAST_ROW = (
     select(nodes.c.v_from, nodes.c.v_to, nodes.c.subtrees)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from holdfast.formats.vdrive.tree import Leaf, roots_of
+from holdfast.servers.vdrive.live_rows import LIVE_INDEX, LiveRanges
 from holdfast.servers.vdrive.node_rows import DIGIT_BITS, DIGITS, NOTHING, SMALL_MAX, Node, nodes_above, pack
-from holdfast.servers.vdrive.slot_ranges import LIVE_INDEX, LiveRanges
 from holdfast.servers.vdrive.stored_tree import StoredTree, bounds_of
 from holdfast.servers.vdrive.tables import entries, nodes
 
