@@ -390,7 +390,7 @@ def test_a_terminal_sees_bars_and_gets_its_cursor_back(
         assert "/80.0" in seen
         assert seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l")
         assert process.returncode in (0, 130)
-        assert bool(stdout) == (process.returncode == 0)
+        assert stdout or process.returncode == 130  # with both, it was interrupted while it was leaving
 
 
 def read_some(terminal: int) -> str:
@@ -426,11 +426,14 @@ def test_an_interrupted_get_leaves_nothing_half_written(
     number: signal.Signals,
 ) -> None:
     cap = holdfast("put", big_file).text
-    (tmp_path / "copy").write_bytes(b"old")
-    process = start(grid, "get", cap, tmp_path / "copy")
-    wait_until(lambda: len(list(tmp_path.iterdir())) > 1)
-    process.send_signal(number)
-    ended = end_of(process)
+    for _ in range(5):
+        (tmp_path / "copy").write_bytes(b"old")
+        process = start(grid, "get", cap, tmp_path / "copy")
+        wait_until(lambda: len(list(tmp_path.iterdir())) > 1)
+        process.send_signal(number)
+        ended = end_of(process)
+        if ended.code != 0:  # on a busy machine it may be done before the signal comes
+            break
     assert (ended.code, ended.stdout, ended.stderr) == (128 + number, b"", "")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
     wait_until(lambda: not node.status()["transfers"])
@@ -448,10 +451,13 @@ def test_a_get_into_a_pipe_that_nobody_reads_can_be_interrupted(
 
 
 def test_an_interrupted_put_gives_the_space_back(node: NodeProcess, grid: LocalGrid, big_file: Path) -> None:
-    process = start(grid, "put", big_file, "--convergence-secret", "none")
-    wait_until(lambda: uploads_in_progress(grid))
-    process.send_signal(signal.SIGINT)
-    ended = end_of(process)
+    for _ in range(5):
+        process = start(grid, "put", big_file, "--convergence-secret", "none")
+        wait_until(lambda: uploads_in_progress(grid))
+        process.send_signal(signal.SIGINT)
+        ended = end_of(process)
+        if ended.code != 0:  # on a busy machine it may be done before the signal comes
+            break
     assert (ended.code, ended.stdout, ended.stderr) == (130, b"", "")
     wait_until(lambda: not uploads_in_progress(grid))
     wait_until(lambda: not node.status()["transfers"])

@@ -27,6 +27,9 @@ Stream = int | IO[Any] | None
 """As ``Popen`` takes it: PIPE, DEVNULL, STDOUT, a descriptor, a file, or None for what this process has."""
 
 
+_RUNNING: set[WarmProcess] = set()  # as with Popen, streams of what runs stay open when nobody holds it
+
+
 class WarmProcess(subprocess.Popen[bytes]):
     """What ``python -P -m module arguments`` would run, in a fork; used like any ``Popen`` of bytes."""
 
@@ -64,6 +67,7 @@ class WarmProcess(subprocess.Popen[bytes]):
             streams.close_theirs()
         self.stdin, self.stdout, self.stderr = streams.ours
         self.pid = self._report()
+        _RUNNING.add(self)
 
     def poll(self) -> int | None:
         return self._ended_within(0)
@@ -116,6 +120,7 @@ class WarmProcess(subprocess.Popen[bytes]):
                 with suppress(BlockingIOError, TimeoutError):
                     self.returncode = os.waitstatus_to_exitcode(self._report())
                     self._reports.close()
+                    _RUNNING.discard(self)
             return self.returncode
 
     def _report(self) -> int:
