@@ -25,7 +25,7 @@ from holdfast.protocol.introducer_calls import authorization_value
 from holdfast.protocol.vdrive_commit_messages import encode_commit_request, encode_enrol_request
 from holdfast.protocol.vdrive_reading_messages import encode_context_request
 from holdfast.protocol.vdrive_service_messages import encode_lease_request
-from holdfast.servers.vdrive import tables
+from holdfast.servers.vdrive import tables, turn_queue
 from holdfast.servers.vdrive.handler import vdrive_handler
 from holdfast.testing.vdrive_server import SWISSNUM, ServedVdrive
 from holdfast.testing.vdrive_writer import DirectoryWriter
@@ -182,9 +182,11 @@ def runner() -> Iterator[asyncio.Runner]:
 @pytest.fixture(scope="module")
 def target(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     stack = AsyncExitStack()
-    target = runner.run(_start(stack, tmp_path_factory.mktemp("fuzz")))
-    yield target
-    runner.run(stack.aclose())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turn_queue, "WAIT_MAX_S", 0.01)  # turns are taken, and never given back
+        target = runner.run(_start(stack, tmp_path_factory.mktemp("fuzz")))
+        yield target
+        runner.run(stack.aclose())
 
 
 async def _start(stack: AsyncExitStack, directory: Path) -> Target:

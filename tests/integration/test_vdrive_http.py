@@ -28,7 +28,7 @@ from holdfast.protocol.nurl import parse_nurl
 from holdfast.protocol.vdrive_commit_messages import encode_commit_request, encode_enrol_request
 from holdfast.protocol.vdrive_reading_messages import decode_directory, decode_wait_answer
 from holdfast.protocol.vdrive_refusals import decode_absence
-from holdfast.servers.vdrive import tables
+from holdfast.servers.vdrive import tables, turn_queue
 from holdfast.testing.postgres_server import PostgresServer
 from holdfast.testing.raw_https import RawAnswer, RawConnection
 from holdfast.testing.storage_server import FakeClock
@@ -216,7 +216,10 @@ async def test_a_conflict_says_what_is_there(served: ServedVdrive) -> None:
     assert len(context["entries"]) == 1
 
 
-async def test_who_comes_in_the_turn_of_another_is_told_when_to_come_back(served: ServedVdrive) -> None:
+async def test_who_comes_in_the_turn_of_another_is_told_when_to_come_back(
+    served: ServedVdrive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_queue, "WAIT_MAX_S", 0.1)
     writer = await directory(served)
     path = calls.path(calls.TURN, index=writer.index)
     shown = [headers.enabler_header(writer.index, writer.enabler)]
@@ -364,8 +367,9 @@ async def test_this_machine_itself_is_not_limited_by_default(tmp_path: Path) -> 
 
 @pytest.mark.seed("S-066", "S-070", "X-02")
 async def test_neither_database_nor_logs_nor_refusals_hold_what_is_secret(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(turn_queue, "WAIT_MAX_S", 0.1)
     caplog.set_level(logging.DEBUG)
     name, cap = "a telling name", "URI:CHK:tellingtellingtelling"
     async with ServedVdrive(tmp_path, clock=FakeClock()) as served:
