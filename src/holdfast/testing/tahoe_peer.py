@@ -17,7 +17,7 @@ import json
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,8 @@ from holdfast.crypto import base32
 from holdfast.testing.tahoe_node import POLL_INTERVAL_S, TahoeNode, TahoeNodeError, free_port
 
 CONNECT_TIMEOUT_S = 60.0
+FIRST_ANSWERS_S = 8.0
+STARTS = 2
 REQUEST_TIMEOUT_S = 600.0
 BLOCK_SIZE = 1 << 20  # bytes handed to or taken from a socket at a time
 
@@ -163,13 +165,31 @@ class TahoeClient(TahoeNode):
         """Return the ids of the servers the client is connected to now."""
         return [row["nodeid"] for row in self._servers() if row["connection_status"].lower() == "connected"]
 
-    def wait_until_connected(self, count: int) -> None:
+    def start_connected(self, count: int) -> None:
+        """Start the client; return once it is connected to ``count`` servers.
+
+        Now and then it gets no answer to its first request of a server, and makes the next one a minute
+        later. Starting it anew takes less time than that.
+
+        Raises:
+            TahoeNodeError: it did not start, or took longer than CONNECT_TIMEOUT_S.
+        """
+        for _ in range(STARTS):
+            self.start()
+            with suppress(TahoeNodeError):
+                self.wait_until_connected(count, FIRST_ANSWERS_S)
+                return
+            self.stop()
+        self.start()
+        self.wait_until_connected(count)
+
+    def wait_until_connected(self, count: int, within_s: float = CONNECT_TIMEOUT_S) -> None:
         """Wait until the client is connected to at least ``count`` servers.
 
         Raises:
-            TahoeNodeError: it took longer than CONNECT_TIMEOUT_S.
+            TahoeNodeError: it took longer than ``within_s``.
         """
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        deadline = time.monotonic() + within_s
         while (connected := len(self.connected_servers())) < count:
             if time.monotonic() > deadline:
                 raise TahoeNodeError(f"{self.directory.name}: connected to {connected} servers, not {count}")
@@ -299,8 +319,7 @@ class TahoeGrid:
         servers = self.entries if servers is None else servers
         client = TahoeClient(self._command, self._directory / name, servers, settings)
         self.clients.append(client)
-        client.start()
-        client.wait_until_connected(len(servers))
+        client.start_connected(len(servers))
         return client
 
     def share_files(self, storage_index: str) -> dict[str, dict[int, Path]]:
