@@ -43,7 +43,8 @@ def peer(
     listed = yaml.safe_load((grid.server_list).read_text())["storage"]
     client = TahoeClient(tahoe_command, tmp_path_factory.mktemp("peer") / "client", listed, PEER)
     try:
-        client.start_connected(4)
+        client.start()
+        client.wait_until_connected(4)
         yield client
     finally:
         client.stop()
