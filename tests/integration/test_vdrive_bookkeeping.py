@@ -271,7 +271,7 @@ async def test_a_commit_extends_the_lease_of_the_owner(
 async def test_during_a_turn_only_who_has_it_commits(
     database: Database, writer: DirectoryWriter, directory: int
 ) -> None:
-    turn = await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW))
+    turn = await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW))
     assert (len(turn.turn), turn.ttl_s) == (16, 3)
     for wrong in (None, bytes(16)):
         with pytest.raises(TurnTakenError) as taken:
@@ -279,36 +279,39 @@ async def test_during_a_turn_only_who_has_it_commits(
         assert taken.value.retry_after_s > 0
     await database.read(lambda c: turns.check(c, directory, turn.turn, NOW + 3))
     with pytest.raises(TurnTakenError):
-        await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW + 3))
+        await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW + 3))
 
 
 @pytest.mark.usefixtures("directory")
 async def test_between_a_turn_that_expired_and_the_next_all_may_commit(
     database: Database, writer: DirectoryWriter, directory: int
 ) -> None:
-    await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW))
+    turn = await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW))
     await database.read(lambda c: turns.check(c, directory, None, NOW + 4))
-    await database.write(lambda c: turns.release(c, directory, NOW + 4))  # a commit of somebody in between
+    await database.write(lambda c: turns.release(c, {writer.index: turn.turn}, NOW + 4))  # too late
     with pytest.raises(TurnTakenError):
-        await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW + 5))
-    await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW + 6))
+        await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW + 5))
+    await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW + 6))
 
 
 @pytest.mark.usefixtures("directory")
 async def test_after_the_commit_of_a_turn_the_next_can_be_had_at_once(
     database: Database, writer: DirectoryWriter, directory: int
 ) -> None:
-    await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW))
-    await database.write(lambda c: turns.release(c, directory, NOW + 1))
+    turn = await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW))
+    await database.write(lambda c: turns.release(c, {writer.index: bytes(16)}, NOW + 1))  # another one
+    with pytest.raises(TurnTakenError):
+        await database.read(lambda c: turns.check(c, directory, None, NOW + 1))
+    await database.write(lambda c: turns.release(c, {writer.index: turn.turn}, NOW + 1))
     await database.read(lambda c: turns.check(c, directory, None, NOW + 1))
-    await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW + 1))
+    await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW + 1))
 
 
 @pytest.mark.usefixtures("directory")
 async def test_only_one_of_many_gets_the_turn(database: Database, writer: DirectoryWriter) -> None:
     async def take() -> bool:
         try:
-            await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW))
+            await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW))
         except TurnTakenError:
             return False
         return True
@@ -319,9 +322,9 @@ async def test_only_one_of_many_gets_the_turn(database: Database, writer: Direct
 @pytest.mark.usefixtures("directory")
 async def test_turns_are_for_writers(database: Database, writer: DirectoryWriter) -> None:
     with pytest.raises(BadWriteEnablerError):
-        await database.write(lambda c: turns.take(c, writer.index, bytes(32), NOW))
+        await database.write(lambda c: turns.take(c, {writer.index: bytes(32)}, NOW))
     with pytest.raises(NoSuchDirectoryError):
-        await database.write(lambda c: turns.take(c, bytes(32), writer.enabler, NOW))
+        await database.write(lambda c: turns.take(c, {bytes(32): writer.enabler}, NOW))
 
 
 # -- enablers
@@ -334,7 +337,7 @@ async def test_an_enabler_is_registered_with_a_proof_for_this_server(
     await database.write(lambda c: stored(c, old))
     here = DirectoryWriter(SID, old.keys.write_key)
     with pytest.raises(BadWriteEnablerError):
-        await database.write(lambda c: enrol.directory_of_writer(c, here.index, here.enabler))
+        await database.write(lambda c: enrol.directories_of_writer(c, {here.index: here.enabler}))
     for enabler, proof in (
         (here.enabler, old.proof),  # for another server
         (os.urandom(32), here.proof),  # for another enabler
@@ -345,9 +348,9 @@ async def test_an_enabler_is_registered_with_a_proof_for_this_server(
                 partial(enrol.enrol, sid=SID, index=here.index, enabler=enabler, proof=proof)
             )
     await database.write(lambda c: enrol.enrol(c, SID, here.index, here.enabler, here.proof))
-    await database.write(lambda c: enrol.directory_of_writer(c, here.index, here.enabler))
+    await database.write(lambda c: enrol.directories_of_writer(c, {here.index: here.enabler}))
     with pytest.raises(BadWriteEnablerError):
-        await database.write(lambda c: enrol.directory_of_writer(c, here.index, old.enabler))
+        await database.write(lambda c: enrol.directories_of_writer(c, {here.index: old.enabler}))
 
 
 @pytest.mark.seed("X-02")
@@ -359,7 +362,7 @@ async def test_what_the_database_holds_of_an_enabler_is_not_one(
     assert writer.enabler not in tuple(row)
     for value in (row.we_hash, row.rc, row.vk, row.idx, row.rid):
         with pytest.raises(BadWriteEnablerError):
-            await database.write(partial(enrol.directory_of_writer, index=writer.index, enabler=value))
+            await database.write(partial(enrol.directories_of_writer, enablers={writer.index: value}))
 
 
 async def test_nothing_is_enrolled_for_what_is_not_there(database: Database, writer: DirectoryWriter) -> None:
@@ -418,7 +421,7 @@ async def test_only_so_many_are_condemned_in_one_step(database: Database) -> Non
 async def test_what_is_over_is_deleted(database: Database, writer: DirectoryWriter, directory: int) -> None:
     await renew(database, writer, SECRET, 1)
     await renew(database, writer, b"another".ljust(32), 5)
-    await database.write(lambda c: turns.take(c, writer.index, writer.enabler, NOW))
+    await database.write(lambda c: turns.take(c, {writer.index: writer.enabler}, NOW))
     await database.write(lambda c: leases.delete_expired(c, NOW + DAY_S))
     await database.write(lambda c: turns.delete_expired(c, NOW + 5))
     counts = [await count(database, table) for table in (tables.leases, tables.turns)]

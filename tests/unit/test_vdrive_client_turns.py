@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -30,11 +31,11 @@ class LongLine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._server, name)
 
-    async def turn(self, index: bytes, enabler: bytes) -> Turn:
+    async def turn(self, enablers: Mapping[bytes, bytes]) -> Turn:
         self.waiting += 1
         try:
             await asyncio.sleep(self._wait_s)
-            return await self._server.turn(index, enabler)
+            return await self._server.turn(enablers)
         finally:
             self.waiting -= 1
 
@@ -44,7 +45,7 @@ async def test_who_gives_up_leaves_the_line() -> None:
     line = LongLine(server, 60)
     client = client_of(line)
     cap = await client.create(server.place)
-    await server.turn(cap.index, write_enabler(cap.write_key, server.sid))
+    await server.turn({cap.index: write_enabler(cap.write_key, server.sid)})
     with pytest.raises(ContendedDirectoryError):
         await put(client, client.directory(cap), "a", deadline_s=0.2)
     await asyncio.sleep(0.1)
@@ -58,7 +59,7 @@ async def test_a_turn_that_was_waited_for_is_used() -> None:
     line = LongLine(server, 0.3)
     client = client_of(line)
     cap = await client.create(server.place)
-    turn = await server.turn(cap.index, write_enabler(cap.write_key, server.sid))
+    turn = await server.turn({cap.index: write_enabler(cap.write_key, server.sid)})
     changing = asyncio.ensure_future(put(client, client.directory(cap), "a"))
     await asyncio.sleep(0.2)
     assert line.waiting == 1

@@ -302,8 +302,11 @@ class VirtualDriveServer(Protocol):
         """
         ...
 
-    async def turn(self, index: bytes, enabler: bytes) -> Turn:
-        """Ask to be the only one to commit for a moment (8.8).
+    async def turn(self, enablers: Mapping[bytes, bytes]) -> Turn:
+        """Ask to be the only one to commit for a moment (8.8), to all of some directories or to none.
+
+        Args:
+            enablers: by the indices of the directories, 1 to 16.
 
         Raises:
             TurnTakenError: it is somebody else's turn.

@@ -204,8 +204,8 @@ class MemoryVdriveServer:
     ) -> Changes:
         return await self._answer("changes", lambda: self._changes(index, since, at, after, limit))
 
-    async def turn(self, index: bytes, enabler: bytes) -> Turn:
-        return await self._answer("turn", lambda: self._turn(index, enabler))
+    async def turn(self, enablers: Mapping[bytes, bytes]) -> Turn:
+        return await self._answer("turn", lambda: self._turn(enablers))
 
     async def enrol(self, index: bytes, enabler: bytes, proof: bytes) -> None:
         return await self._answer("enrol", lambda: self._enrol(index, enabler, proof))
@@ -277,8 +277,8 @@ class MemoryVdriveServer:
         self.directories = staged
         self._news.set()
         self._news = asyncio.Event()
-        for section in request.sections:
-            self._turns.pop(section.index, None)
+        for index in authority.turns:
+            self._turns.pop(index, None)
         return CommitAnswer(_committed(request), int(self._clock()))
 
     def _create(self, staged: dict[bytes, MemoryDirectory], new: NewDirectory, authority: Authority) -> None:
@@ -385,14 +385,15 @@ class MemoryVdriveServer:
         if now < end and presented != turn:
             raise TurnTakenError("it is somebody else's turn", retry_after_s=0.05)
 
-    def _turn(self, index: bytes, enabler: bytes) -> Turn:
-        if stored_enabler(enabler) != self._directory(index).enabler:
-            raise BadWriteEnablerError("the write enabler is wrong")
+    def _turn(self, enablers: Mapping[bytes, bytes]) -> Turn:
         now = self._clock()
-        if index in self._turns and now < self._turns[index][1] + TURN_PAUSE_S:
-            raise TurnTakenError("it is somebody else's turn", retry_after_s=0.05)
+        for index, enabler in enablers.items():
+            if stored_enabler(enabler) != self._directory(index).enabler:
+                raise BadWriteEnablerError("the write enabler is wrong")
+            if index in self._turns and now < self._turns[index][1] + TURN_PAUSE_S:
+                raise TurnTakenError("it is somebody else's turn", retry_after_s=0.05)
         turn = os.urandom(16)
-        self._turns[index] = turn, now + TURN_S
+        self._turns |= dict.fromkeys(enablers, (turn, now + TURN_S))
         return Turn(turn, TURN_S)
 
     def _enrol(self, index: bytes, enabler: bytes, proof: bytes) -> None:

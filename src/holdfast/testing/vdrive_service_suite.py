@@ -438,7 +438,7 @@ class VdriveServiceSuite:
         with pytest.raises(BadProofError):
             await service.server.enrol(writer.index, enabler, proof)
         with pytest.raises(BadWriteEnablerError):
-            await service.server.turn(writer.index, enabler)
+            await service.server.turn({writer.index: enabler})
         section = writer.section({"child": CHK})
         forged = SignedHead(section.head.head, forger.keys.sign(section.head.head))
         for shown in (enabler, writer.enabler):  # even with the enabler, the signature is missing
@@ -612,7 +612,7 @@ class VdriveServiceSuite:
 
     async def test_a_turn_keeps_others_out(self, service: Service) -> None:
         writer = await service.directory()
-        turn = await service.server.turn(writer.index, writer.enabler)
+        turn = await service.server.turn({writer.index: writer.enabler})
         request = writer.change({"child": CHK})
         with pytest.raises(TurnTakenError) as taken:
             await service.server.commit(request, writer.authority())
@@ -623,8 +623,9 @@ class VdriveServiceSuite:
 
     async def test_who_asks_for_a_turn_waits_for_those_who_asked_before(self, service: Service) -> None:
         writer = await service.directory()
-        turns = [await service.server.turn(writer.index, writer.enabler)]
-        others = [asyncio.ensure_future(service.server.turn(writer.index, writer.enabler)) for _ in range(3)]
+        enablers = {writer.index: writer.enabler}
+        turns = [await service.server.turn(enablers)]
+        others = [asyncio.ensure_future(service.server.turn(enablers)) for _ in range(3)]
         for number, other in enumerate(others):
             await asyncio.sleep(0.05)
             assert [one.done() for one in others] == [True] * number + [False] * (3 - number)
@@ -632,6 +633,26 @@ class VdriveServiceSuite:
             await service.server.commit(request, writer.authority(turn=turns[-1].turn))
             turns.append(await asyncio.wait_for(other, 5))
         assert len({one.turn for one in turns}) == 4
+
+    async def test_a_turn_of_several_directories_is_one_of_all_or_none(self, service: Service) -> None:
+        one, two, three = [await service.directory() for _ in range(3)]
+        enablers = {writer.index: writer.enabler for writer in (one, two)}
+        turn = (await service.server.turn(enablers)).turn
+        waiting = asyncio.ensure_future(service.server.turn({w.index: w.enabler for w in (two, three)}))
+        await asyncio.sleep(0.05)
+        await service.put(three, "nobody holds it")
+        for writer in (one, two):
+            saved = writer.saved()
+            with pytest.raises(TurnTakenError):
+                await service.put(writer, "out of turn")
+            writer.restore(saved)
+        assert not waiting.done()
+        shown = Authority(enablers, dict.fromkeys(enablers, turn))
+        await service.server.commit(one.change({"child": CHK}), shown)
+        assert (await asyncio.wait_for(waiting, 5)).turn != turn
+        await service.put(one, "free again")
+        with pytest.raises(BadWriteEnablerError):
+            await service.server.turn({one.index: one.enabler, two.index: one.enabler})
 
     async def test_an_enabler_is_worth_nothing_at_another_service(self, start: Start) -> None:
         """V-17, as far as the server is concerned: what one service saw and stored opens no other."""

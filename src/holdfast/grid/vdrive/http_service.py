@@ -9,7 +9,7 @@ Source: docs/spec/vdrive.md, sections 4.3, 8 and 12 to 14.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -109,12 +109,12 @@ class HttpVirtualDriveServer:
             shown=headers.authority_headers(authority),
         )
 
-    async def turn(self, index: bytes, enabler: bytes) -> Turn:
-        shown = [headers.enabler_header(index, enabler)]
+    async def turn(self, enablers: Mapping[bytes, bytes]) -> Turn:
+        shown = [headers.enabler_header(index, enabler) for index, enabler in enablers.items()]
         return await self._call(
             calls.TURN,
             commit_messages.decode_turn_answer,
-            index=index,
+            index=next(iter(enablers)),
             shown=shown,
             wait_s=TURN_WAIT_S,
         )

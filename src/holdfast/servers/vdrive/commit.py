@@ -69,8 +69,7 @@ def commit(
         for section in request.sections:
             row = locked[section.head.index]
             charges.append((row.account_id, apply(connection, section, row, settings, now)))
-            if section.head.index in request.authority.turns:
-                turns.release(connection, row.id, now)
+        turns.release(connection, request.authority.turns, now)
     _charge(connection, charges)
     return _outcome(request, inserted, applied=applied, now=now)
 

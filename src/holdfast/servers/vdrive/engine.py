@@ -148,15 +148,13 @@ class VdriveEngine:
             self._turns.freed(index)
         return outcome.answer
 
-    async def turn(self, index: bytes, enabler: bytes) -> Turn:
+    async def turn(self, enablers: Mapping[bytes, bytes]) -> Turn:
         """As in the protocol; who comes while it is somebody else's turn waits in a line for a while."""
 
         async def take() -> Turn:
-            return await self.database.write(
-                partial(turns.take, index=index, enabler=enabler, now=self._now())
-            )
+            return await self.database.write(partial(turns.take, enablers=enablers, now=self._now()))
 
-        return await self._turns.take(index, take)
+        return await self._turns.take(enablers, take)
 
     async def enrol(self, index: bytes, enabler: bytes, proof: bytes) -> None:
         await self.database.write(

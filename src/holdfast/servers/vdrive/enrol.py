@@ -10,9 +10,9 @@ Source: docs/spec/vdrive.md, sections 4.1, 8.4 and 8.9.
 from __future__ import annotations
 
 import hmac
-from typing import NamedTuple
+from collections.abc import Mapping
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from holdfast.crypto.vdrive_keys import enabler_proof_holds, stored_enabler
 from holdfast.interfaces.vdrive_errors import BadProofError, BadWriteEnablerError, NoSuchDirectoryError
@@ -21,28 +21,21 @@ from holdfast.servers.vdrive.tables import directories
 ENABLER_SIZE = 32  # bytes
 
 
-class WritersDirectory(NamedTuple):
-    """A directory whose enabler was shown."""
+def directories_of_writer(connection: Connection, enablers: Mapping[bytes, bytes]) -> list[int]:
+    """Return the numbers of directories to whoever has their enablers, by index.
 
-    id: int
-    verify_key: bytes
-
-
-def directory_of_writer(connection: Connection, index: bytes, enabler: bytes) -> WritersDirectory:
-    """Return the directory of an index, locked, to whoever has its enabler.
+    They are locked in the order in which commits lock.
 
     Raises:
         NoSuchDirectoryError: there is no such directory.
-        BadWriteEnablerError: the enabler is another one.
+        BadWriteEnablerError: an enabler is another one.
     """
-    columns = directories.c
-    query = select(columns.id, columns.vk, columns.we_hash).where(columns.idx == index).with_for_update()
-    row = connection.execute(query).one_or_none()
-    if row is None:
+    rows = connection.execute(_LOCK, {"indices": list(enablers)}).all()
+    if len(rows) < len(enablers):
         raise NoSuchDirectoryError("this server has no such directory")
-    if not enabler_matches(row.we_hash, enabler):
+    if not all(enabler_matches(row.we_hash, enablers[row.idx]) for row in rows):
         raise BadWriteEnablerError("the write enabler is not that of the directory")
-    return WritersDirectory(row.id, row.vk)
+    return [row.id for row in rows]
 
 
 def enabler_matches(stored: bytes, enabler: bytes | None) -> bool:
@@ -65,3 +58,11 @@ def enrol(connection: Connection, sid: bytes, index: bytes, enabler: bytes, proo
     if not enabler_proof_holds(row.vk, index, sid, stored, proof):
         raise BadProofError("the proof does not hold for this enabler at this server")
     connection.execute(update(directories).where(columns.id == row.id).values(we_hash=stored))
+
+
+_LOCK = (
+    select(directories.c.id, directories.c.idx, directories.c.we_hash)
+    .where(directories.c.idx.in_(bindparam("indices", expanding=True)))
+    .order_by(directories.c.id)
+    .with_for_update()
+)

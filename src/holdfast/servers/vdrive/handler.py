@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from holdfast.formats.vdrive.head import head_hash
+from holdfast.interfaces.vdrive import DIRECTORIES_MAX
 from holdfast.interfaces.vdrive_errors import (
     BadWriteEnablerError,
     HeadConflictError,
@@ -157,11 +158,15 @@ class _Handler:
         return _answer(commit_messages.encode_commit_answer(answer))
 
     async def turn(self, call: _Call) -> Response:
-        """Give out a turn, but not to a client that has gone while it waited."""
+        """Give out a turn, of all directories whose enablers are shown; but not to a client that has gone."""
         task = asyncio.current_task()
         assert task is not None
         call.request.when_gone(task.cancel)
-        turn = await self._engine.turn(call.index, _enabler(call, call.index))
+        _enabler(call, call.index)
+        enablers = headers.presented_enablers(call.request.headers)
+        if len(enablers) > DIRECTORIES_MAX:
+            raise VdriveTooLargeError(f"a turn is of at most {DIRECTORIES_MAX} directories")
+        turn = await self._engine.turn(enablers)
         return _answer(commit_messages.encode_turn_answer(turn))
 
     async def enrol(self, call: _Call) -> Response:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from holdfast.crypto.vdrive_keys import tagged
 from holdfast.interfaces.vdrive import Turn
 from holdfast.interfaces.vdrive_errors import TurnTakenError
-from holdfast.servers.vdrive.enrol import directory_of_writer
-from holdfast.servers.vdrive.tables import turns
+from holdfast.servers.vdrive.enrol import directories_of_writer
+from holdfast.servers.vdrive.tables import directories, turns
 
 TURN_SIZE = 16  # bytes
 TTL_S = 3
@@ -22,26 +23,33 @@ FREE_S = 1  # between a turn that expired and the next one
 _TICK_S = 1  # times are whole seconds: so much longer, lest it be shorter than was said
 
 
-def take(connection: Connection, index: bytes, enabler: bytes, now: int) -> Turn:
-    """Give out the turn of a directory to a writer of it.
+def take(connection: Connection, enablers: Mapping[bytes, bytes], now: int) -> Turn:
+    """Give out one turn of some directories to a writer of them all.
+
+    Args:
+        enablers: by index.
 
     Raises:
         NoSuchDirectoryError: there is no such directory.
         BadWriteEnablerError: the enabler is not that of the directory.
         TurnTakenError: somebody has the turn, or had it until just now.
     """
-    dir_id = directory_of_writer(connection, index, enabler).id
+    turn = secrets.token_bytes(TURN_SIZE)
+    for dir_id in directories_of_writer(connection, enablers):
+        _take(connection, dir_id, _stored(turn), now)
+    return Turn(turn, TTL_S)
+
+
+def _take(connection: Connection, dir_id: int, turn_hash: bytes, now: int) -> None:
     current = connection.execute(select(turns).where(turns.c.dir_id == dir_id)).one_or_none()
     if current is not None and now < current.free_until:
         raise _taken((current.expires_at if now < current.expires_at else current.free_until) - now)
-    turn = secrets.token_bytes(TURN_SIZE)
     expires = now + TTL_S + _TICK_S
-    values = {"turn_hash": _stored(turn), "expires_at": expires, "free_until": expires + FREE_S + _TICK_S}
+    values = {"turn_hash": turn_hash, "expires_at": expires, "free_until": expires + FREE_S + _TICK_S}
     if current is None:
         connection.execute(insert(turns).values(dir_id=dir_id, **values))
     else:
         connection.execute(update(turns).where(turns.c.dir_id == dir_id).values(values))
-    return Turn(turn, TTL_S)
 
 
 def check(connection: Connection, dir_id: int, presented: bytes | None, now: int) -> None:
@@ -57,9 +65,11 @@ def check(connection: Connection, dir_id: int, presented: bytes | None, now: int
         raise _taken(current.expires_at - now)
 
 
-def release(connection: Connection, dir_id: int, now: int) -> None:
-    """End the turn in which a commit was made, if it was made in one."""
-    connection.execute(delete(turns).where(turns.c.dir_id == dir_id, turns.c.expires_at > now))
+def release(connection: Connection, presented: Mapping[bytes, bytes], now: int) -> None:
+    """End the turns, by index, in which a commit was made, whether it changed their directories or not."""
+    if presented:
+        values = {"indices": list(presented), "hashes": list(map(_stored, presented.values())), "now": now}
+        connection.execute(_RELEASE, values)
 
 
 def delete_expired(connection: Connection, now: int) -> None:
@@ -67,6 +77,13 @@ def delete_expired(connection: Connection, now: int) -> None:
     connection.execute(delete(turns).where(turns.c.free_until <= now))
 
 
+_RELEASE = delete(turns).where(
+    turns.c.dir_id.in_(
+        select(directories.c.id).where(directories.c.idx.in_(bindparam("indices", expanding=True)))
+    ),
+    turns.c.turn_hash.in_(bindparam("hashes", expanding=True)),
+    turns.c.expires_at > bindparam("now"),
+)
 _CURRENT = select(turns.c.turn_hash, turns.c.expires_at).where(turns.c.dir_id == bindparam("dir_id"))
 
 
