@@ -13,7 +13,9 @@ from holdfast.errors import ConflictError, UnavailableError
 from holdfast.formats.mutable_segmentation import MutableFormat
 from holdfast.grid.mutable.file import MutableFile
 from holdfast.grid.mutable.keys import new_signing_key
+from holdfast.grid.mutable.surveyor import Surveyor
 from holdfast.grid.settings import EncodingSettings
+from holdfast.planning.survey import Survey
 from holdfast.testing.memory_grid import memory_grid
 
 WRITERS = 10
@@ -54,3 +56,33 @@ async def test_ten_writers_leave_a_version_with_all_that_was_acknowledged(
         assert len(found) == len(set(found))
         await first.modify(lambda old, _: old + b"!")
         assert (await first.check(verify=True)).healthy
+
+
+@pytest.mark.parametrize("file_format", ["SDMF", "MDMF"])
+async def test_who_is_overtaken_by_another_writer_reads_and_changes_what_that_one_wrote(
+    key: SigningKey, file_format: MutableFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with memory_grid() as grid, grid.another_client() as another:
+        faster = await grid.grid.mutable.create(b"", format=file_format, key=key)
+        slower = another.mutable.open(faster.cap)
+        survey, written = Surveyor.run, 0
+
+        async def overtaken(self: Surveyor, wanted: Survey, *, add_lease: bool = False) -> None:
+            nonlocal written
+            await survey(self, wanted, add_lease=add_lease)
+            if asyncio.current_task() is slow and written < 6:
+                written += 1
+                await asyncio.create_task(faster.overwrite(b"%d" % written * 20_000))
+
+        async def read_and_change() -> tuple[bytes, bytes]:
+            return await slower.read(), await slower.modify(lambda old, _: old + b"!")
+
+        await faster.overwrite(b"0" * 20_000)
+        monkeypatch.setattr(Surveyor, "run", overtaken)
+        slow = asyncio.create_task(read_and_change())
+        read, changed = await slow
+
+        assert read in {b"%d" % number * 20_000 for number in range(7)}
+        assert changed[:-1] in {b"%d" % number * 20_000 for number in range(7)}
+        assert written > 1
+        assert await faster.read() == changed

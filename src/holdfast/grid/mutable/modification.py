@@ -77,7 +77,12 @@ class Attempts:
                         return done
                 async with operation(self._parts, self._identity) as op:
                     base = await self._base(op, first=collision == 1, last=collision == ATTEMPTS_MAX)
-                    return await attempt(op, base, collision == 1)
+                    try:
+                        return await attempt(op, base, collision == 1)
+                    except NotEnoughSharesError as error:
+                        if op.overtaken:
+                            raise CollisionError(error) from None
+                        raise
             except CollisionError as collided:
                 delay_s = retry_delay_s(collision, secrets.randbelow(1000) / 1000)
                 if delay_s is None:

@@ -31,7 +31,7 @@ from holdfast.grid.mutable.known_versions import CONTENTS_MAX, KnownVersion, is_
 from holdfast.grid.mutable.large_versions import LargeVersion
 from holdfast.grid.mutable.parts import MutableParts
 from holdfast.grid.mutable.publisher import Publisher, StreamOf, WritesOf
-from holdfast.grid.mutable.share_copy import ShareCopy
+from holdfast.grid.mutable.share_copy import ChangedShareError, ShareCopy
 from holdfast.grid.mutable.sighting import Sighting
 from holdfast.grid.mutable.surveyor import Surveyor
 from holdfast.grid.mutable.version_reader import VersionReader
@@ -75,6 +75,7 @@ class Operation:
         self.identity = identity
         self.problems = problems
         self.progress: ProgressCallback = ignore_progress  # of what is published
+        self.overtaken = False  # True once another writer replaced what was being read
         self.sighting = Sighting({})
         self._surveyor = Surveyor(identity, self.sighting, problems)
         # From before the servers are asked: what another process writes after they answered is no news.
@@ -217,9 +218,15 @@ class Operation:
         return self._parts.memory.hold(size)
 
     def give_up(self, copy: ShareCopy, error: Exception) -> None:
-        """Note that a copy is of no use."""
+        """Note that a copy is of no use; if another writer was faster, whatever is there now may be."""
         self.problems.note(copy.server, error, copy.number)
-        self.sighting.mark_bad(Place(copy.server.id, copy.number), copy.head)
+        place = Place(copy.server.id, copy.number)
+        if isinstance(error, ChangedShareError):
+            self.overtaken = True
+            self._surveyor.read_more_at_once()
+            self.sighting.forget(place)
+        else:
+            self.sighting.mark_bad(place, copy.head)
 
     # -- writing
 

@@ -17,11 +17,13 @@ from typing import Protocol
 
 import structlog
 
+from holdfast.grid.write_ahead_log import keep_write_ahead_log
 from holdfast.planning.rollback import RememberedVersion
 
 log = structlog.get_logger(__name__)
 
 FILES_MAX = 100_000
+BUSY_S = 1.0  # another process may hold the database as long as that
 _SPARE = 1000  # files by which the database may exceed that, between two looks
 
 
@@ -132,9 +134,9 @@ class FileRollbackStore:
     def _open(self) -> sqlite3.Connection:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.close(descriptor)
-        database = sqlite3.connect(self._path, timeout=1.0)
+        database = sqlite3.connect(self._path, timeout=BUSY_S)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            keep_write_ahead_log(database, BUSY_S)
             database.execute("PRAGMA synchronous = NORMAL")
             with database:
                 database.execute(

@@ -27,6 +27,7 @@ from holdfast.planning.server_map import Place
 from holdfast.planning.survey import Survey, SurveyMode
 
 HEAD_SIZE = 4000  # bytes of each share read at once: of a small file the whole share
+LONG_HEAD_SIZE = 1 << 16  # the same while others write, so that what was found can be read
 ANSWER_TIMEOUT_S = 10.0
 
 _Query = asyncio.Task[Mapping[int, Sequence[bytes]]]
@@ -40,6 +41,11 @@ class Surveyor:
         self._sighting = sighting
         self._problems = problems
         self._signed = SignedHeaders(identity.fingerprint)
+        self._head_size = HEAD_SIZE
+
+    def read_more_at_once(self) -> None:
+        """Read a small share whole from now on, since it may be another one a moment later."""
+        self._head_size = LONG_HEAD_SIZE
 
     async def run(self, survey: Survey, *, add_lease: bool = False) -> None:
         """Ask servers until the survey is finished. No request outlives this.
@@ -92,9 +98,9 @@ class Surveyor:
     async def _ask(self, server_id: str, *, add_lease: bool) -> Mapping[int, Sequence[bytes]]:
         server, index = self._sighting.servers[server_id], self._identity.index
         if not add_lease:
-            return await read_slot(server.service, index, [(0, HEAD_SIZE)])
+            return await read_slot(server.service, index, [(0, self._head_size)])
         answer, _ = await asyncio.gather(
-            read_slot(server.service, index, [(0, HEAD_SIZE)]), self._add_lease(server)
+            read_slot(server.service, index, [(0, self._head_size)]), self._add_lease(server)
         )
         return answer
 
