@@ -21,6 +21,7 @@ from typing import TypeVar
 import structlog
 
 from holdfast.errors import UnavailableError
+from holdfast.grid.write_ahead_log import keep_write_ahead_log
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +175,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        keep_write_ahead_log(connection, BUSY_S)
         # A crash of the machine may cost the last moments of memory, never its consistency.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from holdfast.grid.write_ahead_log import keep_write_ahead_log
 from holdfast.interfaces.vdrive_errors import VdriveBusyError
 from holdfast.servers.vdrive.database_errors import refusal_of
 
@@ -185,7 +186,7 @@ def _engine(path: Path, begin: str, cache_kib: int, *, connections: int) -> Engi
     def set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin below
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new database
-        connection.execute("PRAGMA journal_mode = WAL")
+        keep_write_ahead_log(connection, BUSY_S)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{cache_kib}")
