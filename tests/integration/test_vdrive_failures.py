@@ -320,7 +320,7 @@ async def test_what_nobody_can_give_back_is_given_up_on_command(tmp_path: Path, 
         await put(one, one.directory(cap), "tried meanwhile")  # who knows what became of it
     report = await one.heal(cap, disown=True)
     assert report.disowned
-    # It was noted to be sent, unless the client asked first how the directory is and learned that it went back.
+    # It was noted to be sent, unless the client asked the server first and learned that it went back.
     tried = set(report.made_again) - {"mine"}
     assert tried <= {"tried meanwhile"}
     assert report.made_again[0] == "mine"
