@@ -23,10 +23,10 @@ SEGMENT_MEMORY_MAX = 64 << 20  # bytes a reader is ready to spend on one segment
 _KEY = re.compile(r"[A-Za-z_-]+", re.ASCII)
 _ENTRY = re.compile(rb"([A-Za-z_-]+):(0|[1-9][0-9]{0,19}):")  # followed by the value and a comma
 _USUAL = re.compile(
-    rb"codec_name:3:crs,codec_params:(\d{1,3}):([\d-]+),crypttext_hash:32:.{32},crypttext_root_hash:32:.{32},"
-    rb"needed_shares:(\d):(\d+),num_segments:(\d{1,2}):(\d+),segment_size:(\d{1,2}):([1-9]\d{0,19}),"
-    rb"share_root_hash:32:.{32},size:(\d{1,2}):(\d+),tail_codec_params:(\d{1,3}):([\d-]+),"
-    rb"total_shares:(\d):(\d+),",
+    rb"codec_name:3:crs,codec_params:([1-9]\d{0,2}):([\d-]+),crypttext_hash:32:.{32},crypttext_root_hash:32:.{32},"
+    rb"needed_shares:([1-9]):(\d+),num_segments:([1-9]\d?):(\d+),segment_size:([1-9]\d?):([1-9]\d{0,19}),"
+    rb"share_root_hash:32:.{32},size:([1-9]\d?):(\d+),tail_codec_params:([1-9]\d{0,2}):([\d-]+),"
+    rb"total_shares:([1-9]):(\d+),",
     re.DOTALL | re.ASCII,
 )
 """The block as writers make it: pairs of the length and the text of each number."""
@@ -104,10 +104,7 @@ def is_usual(data: bytes) -> bool:
     if usual is None:
         return False
     numbers = usual.groups()
-    return all(
-        len(text) == int(length) and not (len(length) > 1 and length.startswith(b"0"))
-        for length, text in zip(numbers[::2], numbers[1::2], strict=True)
-    )
+    return all(len(numbers[i + 1]) == int(numbers[i]) for i in range(0, len(numbers), 2))
 
 
 def packed_length(plan: Segmentation) -> int:

@@ -22,7 +22,7 @@ import structlog
 from holdfast.errors import ConfigError, HoldfastError, InputError
 from holdfast.node.config import NodeConfig, load_config
 from holdfast.node.controlled_node import ControlledProcess
-from holdfast.node.event_loop import loop_factory
+from holdfast.node.event_loop import loop_factory, prefer_the_event_loop
 from holdfast.node.identity import NodeIdentity, load_node_identity
 from holdfast.node.introducer_nurls import nurls_of, write_introducer_nurls
 from holdfast.node.listening import listening
@@ -72,6 +72,7 @@ def run_node(
     with _files_named(), the_only_process(directory):
         withdraw(directory)
         log_to_directory(directory, config.logs)
+        prefer_the_event_loop()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_Process(directory, config).run(exit_with_parent, on_serving))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from holdfast.wire.answer_tap import AnswerTap
-from holdfast.wire.heads import HEAD_SIZE_MAX, Head, HeadParser, MalformedHeadError
+from holdfast.wire.heads import HEAD_SIZE_MAX, Head, HeadParser, HeadReader, MalformedHeadError
 from holdfast.wire.streamed_body import StreamedBody
 
 Buffer = bytes | bytearray | memoryview
@@ -42,6 +42,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._small = bytearray(HEAD_SIZE_MAX)
         self._filled = 0
+        self._heads = HeadReader(answers=True)
         self._parser: HeadParser | None = None
         self._answer: Answer | None = None
         self._sink: memoryview | None = None
@@ -250,8 +251,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self._filled == len(self._small):
                 raise BrokenAnswerError("the head of the answer is too long")
             return False
-        self._parser = HeadParser(answer=True)
-        head = self._parser.parse_head(bytes(self._small[: end + 4]))
+        head, self._parser = self._heads.read(bytes(self._small[: end + 4]))
         rest = self._small[end + 4 : self._filled]
         self._small[: len(rest)] = rest
         self._filled = len(rest)

@@ -13,6 +13,7 @@ import httptools
 
 HEAD_SIZE_MAX = 64 * 1024  # bytes, all lines together
 HEADER_COUNT_MAX = 200
+HEAD_REPEATED_MAX = 2048  # bytes of a head that is remembered
 
 REASONS = {
     100: "Continue",
@@ -138,6 +139,31 @@ class HeadParser:
 
     def on_message_complete(self) -> None:
         self.body_done = True
+
+
+class HeadReader:
+    """Reads the heads that come over one connection. What says the same as the last is not parsed again."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self._answers = answers
+        self._last = b""
+        self._last_head = Head()
+
+    def read(self, data: bytes) -> tuple[Head, HeadParser | None]:
+        """Return what ``data``, which ends in the empty line, says; and what parses its body, if chunked.
+
+        Raises:
+            MalformedHeadError: it is not a head of HTTP/1.1.
+        """
+        if data == self._last:
+            return self._last_head, None
+        parser = HeadParser(answer=self._answers)
+        head = parser.parse_head(data)
+        if head.chunked:
+            return head, parser
+        if len(data) <= HEAD_REPEATED_MAX:
+            self._last, self._last_head = data, head
+        return head, None
 
 
 def request_head(

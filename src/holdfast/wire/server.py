@@ -54,10 +54,9 @@ class Server:
         self.port = 0
 
     def start_task(self, connection: ServerConnection) -> asyncio.Task[None]:
-        """Run the request of ``connection`` in a task that this server owns."""
+        """Run the request of ``connection`` in a task that this server owns, until it is over."""
         task = asyncio.get_running_loop().create_task(connection.run_request())
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
         return task
 
     async def watch_deadlines(self) -> None:

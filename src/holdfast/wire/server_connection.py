@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from holdfast.wire.body import IncomingBody
 from holdfast.wire.flow import WriteGate
-from holdfast.wire.heads import HEAD_SIZE_MAX, HeadParser, MalformedHeadError, answer_head
+from holdfast.wire.heads import HEAD_SIZE_MAX, HeadReader, MalformedHeadError, answer_head
 from holdfast.wire.http import BodyBrokenError, BodyTooLargeError, FileRange, Request, Response
 from holdfast.wire.local_peer import user_behind
 
@@ -41,11 +41,13 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._held: bytearray | None = None  # what came and has not been used yet; most of the time nothing
         self._filled = 0  # bytes of it
+        self._heads = HeadReader(answers=False)
         self._gate = WriteGate(self)
         self._request: Request | None = None
         self._keep_alive = True
         self._body: IncomingBody | None = None
         self._task: asyncio.Task[None] | None = None
+        self._reading_paused = False
         self._streaming: asyncio.Task[None] | None = None
         self._peer = ""
         self._peer_user: int | None = None
@@ -141,13 +143,14 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._filled += len(data)
 
     def pause_reading(self) -> None:
+        self._reading_paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._transport is not None:
-            with suppress(RuntimeError):  # not paused
-                self._transport.resume_reading()
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
+            self._transport.resume_reading()
 
     def _keep(self, rest: bytes) -> None:
         """Put bytes behind a body in front of what comes next."""
@@ -165,9 +168,8 @@ class ServerConnection(asyncio.BufferedProtocol):
                 self._hold(bytes(space[:filled]))
             self.deadline = min(self.deadline, self._loop.time() + self._limits.head_s)
             return
-        parser = HeadParser(answer=False)
         try:
-            head = parser.parse_head(bytes(space[: end + 4]))
+            head, parser = self._heads.read(bytes(space[: end + 4]))
         except MalformedHeadError:
             self._refuse(400)
             return
@@ -178,7 +180,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         expects = (head.header("expect") or "").lower() == "100-continue"
         self._body = IncomingBody(
             head.body_length,
-            parser if head.chunked else None,
+            parser,
             self._server.buffers,
             self,
             self._send_continue if expects else None,
@@ -225,7 +227,9 @@ class ServerConnection(asyncio.BufferedProtocol):
             self.drop()
         finally:
             body.release()
-            self._task = None
+            if self._task is not None:
+                self._server.tasks.discard(self._task)
+                self._task = None
             if self._transport is not None and not self._transport.is_closing():
                 self._next()
 

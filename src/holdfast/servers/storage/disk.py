@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from holdfast.interfaces.storage_errors import NoSpaceError
 from holdfast.interfaces.types import Buffer
@@ -168,8 +167,12 @@ class Disk:
         """Create a directory, and those above it, unless they exist."""
         try:
             os.mkdir(path, 0o700)
-        except (FileExistsError, FileNotFoundError):
-            Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+        except FileNotFoundError:
+            self.make_directory(os.path.dirname(path))
+            self.make_directory(path)
 
     def remove_directory(self, path: str) -> None:
         """Remove a directory if it is empty."""

@@ -29,9 +29,9 @@ from holdfast.servers.storage.workers import Workers
 log = logging.getLogger(__name__)
 
 PLACE_AFTER_S = 0.25  # without another share
-PLACE_AT_LATEST_S = 1.0
-WAITING_MAX = 2 << 20  # bytes; so many are put into their places at once
-LOG_SIZE = 4 << 20  # bytes; a log of this length is emptied
+PLACE_AT_LATEST_S = 10.0
+WAITING_MAX = 8 << 20  # bytes; so many are put into their places at once
+LOG_SIZE = 12 << 20  # bytes; a log of this length is emptied
 LOG_SIZE_MAX = 32 << 20  # bytes; whoever would make it longer waits
 AT_ONCE_S = 0.005  # a disk that takes no longer is not worth a thread
 NEWEST = 0.2  # weight of the newest measurement in the average
