@@ -79,6 +79,7 @@ def decode_first(data: bytes, offset: int) -> tuple[object, int]:
 
 _BREAK_BYTE = 0xFF
 _BYTES_8_BIT, _BYTES_16_BIT = 0x58, 0x59  # first bytes of byte strings: how the length follows
+_TEXT_1_BYTE, _TEXT_8_BIT = 0x61, 0x78  # first bytes of texts: of one byte; with the length in the next one
 _NUMBERS_END = 24  # first bytes below are the number itself
 _BREAK = object()
 _SIMPLE = {20: False, 21: True, 22: None}
@@ -104,6 +105,8 @@ class _Reader:
             raise CborCutOffError("cut off")
         first = self._data[self.position]
         self.position += 1
+        if first < _NUMBERS_END:
+            return first
         major, info = first >> 5, first & 31
         if first == _BREAK_BYTE and break_allowed:
             return _BREAK
@@ -217,15 +220,28 @@ class _Reader:
         result: dict[object, object] = {}
         while count is None or len(result) < count:
             self._count_items(2)
-            key = self.item(depth + 1, break_allowed=count is None)
+            key = self._short_text() or self.item(depth + 1, break_allowed=count is None)
             if key is _BREAK:
                 break
-            if not isinstance(key, int | bytes | str) or isinstance(key, bool):
+            if not isinstance(key, str | int | bytes) or isinstance(key, bool):
                 raise MalformedCborError("a key of another kind")
             if key in result:
                 raise MalformedCborError("a key comes twice")
             result[key] = self.item(depth + 1)
         return result
+
+    def _short_text(self) -> str | None:
+        """Return the text that comes next, if it is one of the short words that keys are made of."""
+        data, begin = self._data, self.position + 1
+        first = data[begin - 1] if begin <= len(data) else _BREAK_BYTE
+        if not _TEXT_1_BYTE <= first < _TEXT_8_BIT:
+            return None
+        end = begin + first - _TEXT_1_BYTE + 1
+        word = data[begin:end]
+        if end > len(data) or not word.isascii():
+            return None
+        self.position = end
+        return word.decode("ascii")
 
     def _tagged(self, tag: int, depth: int) -> TaggedSet:
         self._count_items(1)
