@@ -16,7 +16,7 @@ from holdfast.crypto import base32
 from holdfast.formats.containers import StoredLease, leases, parse_container
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
-from holdfast.servers.storage.share_log import ShareLog, log_paths
+from holdfast.servers.storage.share_log import LoggedShare, ShareLog, log_paths
 
 PATIENCE_S = 30.0  # on a machine that others use too
 
@@ -81,10 +81,20 @@ def _wait_for_files(node: Path, storage_index: str) -> None:
     logs = [ShareLog(path, Disk(synchronise=False)) for path in log_paths(places)]
     logged = [share for log in logs for share in log.read()]
     index = base32.decode(storage_index)
-    waiting = {share.number for share in logged if share.index == index}
+    waiting = {share.number: share for share in logged if share.index == index}
+    folder = node / "storage/shares" / storage_index[:2] / storage_index
     deadline = time.monotonic() + PATIENCE_S
-    while waiting and not waiting <= _in_catalog(node, index) and time.monotonic() < deadline:
+    while waiting and time.monotonic() < deadline:
+        if waiting.keys() <= _in_catalog(node, index) and all(
+            _is_in_file(s, folder) for s in waiting.values()
+        ):
+            return
         time.sleep(0.05)
+
+
+def _is_in_file(share: LoggedShare, folder: Path) -> bool:
+    path = folder / str(share.number)
+    return path.exists() and path.read_bytes().endswith(share.data)
 
 
 def _in_catalog(node: Path, index: bytes) -> set[int]:

@@ -61,6 +61,7 @@ from holdfast.servers.storage.redo import SETTLE_AT, Redo, recover
 from holdfast.servers.storage.scratch import ScratchSpace
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, look_at, open_share
+from holdfast.servers.storage.slot_images import image_of
 from holdfast.servers.storage.small_shares import Outcome, SmallShares
 from holdfast.servers.storage.upload_ends import UploadEnds
 from holdfast.servers.storage.waiting_shares import WaitingShares
@@ -108,7 +109,7 @@ class StorageEngine:
     @property
     def stored_shares(self) -> int:
         """Complete shares."""
-        return self._parts.catalog.totals()[0] + len(self._parts.waiting)
+        return self._parts.catalog.totals()[0] + self._parts.waiting.new_shares
 
     # -- StorageService
 
@@ -151,18 +152,17 @@ class StorageEngine:
     async def list_immutable(self, index: StorageIndex) -> frozenset[int]:
         # Committed, but not acknowledged: not there yet.
         ongoing = self._parts.uploads.of(index)
-        waiting = self._parts.waiting.of(index)
+        waiting = self._parts.waiting.of(index, Kind.IMMUTABLE)
         placed = await self._parts.workers.run(self._sound_shares, index, Kind.IMMUTABLE, ongoing)
         return placed | waiting.keys()
 
     async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
-        return await self._parts.workers.run(self._sound_shares, index, Kind.MUTABLE, ())
+        waiting = self._parts.waiting.of(index, Kind.MUTABLE)
+        placed = await self._parts.workers.run(self._sound_shares, index, Kind.MUTABLE, ())
+        return placed | waiting.keys()
 
     async def read_immutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
-        waiting = self._parts.waiting.of(index).get(number)
-        if waiting is not None:
-            return waiting.data[offset : offset + length]
-        return await self._parts.workers.run(self._read, index, number, Kind.IMMUTABLE, offset, length)
+        return await self._read_share(index, number, Kind.IMMUTABLE, offset, length)
 
     async def read_immutable_into(
         self, index: StorageIndex, number: int, offset: int, out: memoryview
@@ -172,7 +172,7 @@ class StorageEngine:
         return len(data)
 
     async def read_mutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
-        return await self._parts.workers.run(self._read, index, number, Kind.MUTABLE, offset, length)
+        return await self._read_share(index, number, Kind.MUTABLE, offset, length)
 
     async def add_lease(self, index: StorageIndex, lease: LeaseSecrets) -> None:
         """See ``StorageService``. Raises NoSuchShareError where the index has no complete share."""
@@ -230,7 +230,7 @@ class StorageEngine:
 
     async def check_share(self, index: StorageIndex, number: int, kind: Kind) -> None:
         """Raise NoSuchShareError unless there is a sound share of this kind."""
-        if kind is Kind.IMMUTABLE and number in self._parts.waiting.of(index):
+        if number in self._parts.waiting.of(index, kind):
             return
         share = await self.open_share(index, number, kind)
         os.close(share.descriptor)
@@ -256,10 +256,13 @@ class StorageEngine:
         """Return what ``operation`` returns; it goes on if the caller is cancelled, and ``close`` waits."""
         return await self._parts.steadfast.run(operation)
 
-    def waiting_share(self, index: StorageIndex, number: int) -> bytes | None:
-        """Return an immutable share that is complete, but not in a file of its own yet."""
-        share = self._parts.waiting.of(index).get(number)
-        return None if share is None else share.data
+    def waiting_share(self, index: StorageIndex, number: int, kind: Kind) -> bytes | None:
+        """Return the data of a share that is not in a file of its own yet, or has another version there."""
+        share = self._parts.waiting.of(index, kind).get(number)
+        if share is None or kind is Kind.IMMUTABLE:
+            return None if share is None else share.data
+        image = image_of(share.data)
+        return image.read(0, image.size)
 
     async def store(self, requests: Sequence[StoreRequest]) -> list[Outcome]:
         """Store small shares whole; see ``SmallShares.store``."""
@@ -287,6 +290,14 @@ class StorageEngine:
         await self._ends.close()
         await self._parts.waiting.close()
         await self._parts.redo.settle()
+
+    async def _read_share(
+        self, index: StorageIndex, number: int, kind: Kind, offset: int, length: int
+    ) -> bytes:
+        waiting = self.waiting_share(index, number, kind)
+        if waiting is not None:
+            return waiting[offset : offset + length]
+        return await self._parts.workers.run(self._read, index, number, kind, offset, length)
 
     # -- blocking parts
 

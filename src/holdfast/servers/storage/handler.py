@@ -139,10 +139,9 @@ class _Handler:
 
     async def _read(self, request: Request, match: calls.Match, kind: Kind) -> Response:
         wanted = requested_range(request.all_headers("range"))
-        if kind is Kind.IMMUTABLE:
-            waiting = self._engine.waiting_share(*_share(match))
-            if waiting is not None:
-                return _part_of(waiting, wanted)
+        waiting = self._engine.waiting_share(*_share(match), kind)
+        if waiting is not None:
+            return _part_of(waiting, wanted)
         share = await self._engine.open_share(*_share(match), kind)
         if wanted is None:
             return Response(

@@ -21,10 +21,16 @@ class IndexLocks:
     @asynccontextmanager
     async def hold(self, index: StorageIndex) -> AsyncIterator[None]:
         """Be alone with ``index`` inside the block, and find all of it in files and catalog."""
+        async with self.hold_as_it_is(index):
+            await self._make_ready(index)
+            yield
+
+    @asynccontextmanager
+    async def hold_as_it_is(self, index: StorageIndex) -> AsyncIterator[None]:
+        """Be alone with ``index`` inside the block. Some of its shares may wait for their files."""
         if not self.take(index):
             await self._wait(index)
         try:
-            await self._make_ready(index)
             yield
         finally:
             self.release(index)

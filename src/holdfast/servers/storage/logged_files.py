@@ -19,6 +19,7 @@ from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.redo import synchronise_places
 from holdfast.servers.storage.share_log import LoggedShare, ShareLog, log_paths
+from holdfast.servers.storage.slot_images import image_of
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ def put_into_place(
 ) -> tuple[list[LoggedShare], OSError | None]:
     """Make the files of shares, not synchronised. Blocks.
 
-    A file that has appeared there meanwhile stays, as it would if the share came now.
+    Where there should be no file of an immutable share, but one has appeared meanwhile, it stays, as it would
+    if the share came now. The file of a mutable one is replaced as a whole.
 
     Returns:
         The shares that are in their places, and why the others are not.
@@ -39,7 +41,10 @@ def put_into_place(
     for share in shares:
         try:
             disk.make_directory(directory.index_directory(share.index))
-            _create(disk, directory.share(share.index, share.number), _content(share))
+            if share.kind is Kind.MUTABLE:
+                _put(disk, directory, share)
+            else:
+                _create(disk, directory.share(share.index, share.number), _content(share))
         except OSError as error:
             return placed, error
         placed.append(share)
@@ -53,8 +58,9 @@ def recover_logs(catalog: Catalog, disk: Disk, directory: StorageDirectory) -> i
         The number of shares looked at. Repeating it after a crash inside it does no harm.
     """
     logs = [ShareLog(path, disk) for path in log_paths(directory)]
-    shares = [share for each in logs for share in each.read()]
-    for share in shares:
+    read = [(share, each.generation) for each in logs for share in each.read()]
+    shares = [share for share, _ in sorted(read, key=lambda pair: pair[1])]  # in the order in which they came
+    for share in {(share.index, share.number): share for share in shares}.values():
         _restore(disk, directory, share)
     synchronise_places(disk, directory, [(share.index, share.number) for share in shares])
     _enter(catalog, entries(catalog, shares))
@@ -80,11 +86,16 @@ def _restore(disk: Disk, directory: StorageDirectory, share: LoggedShare) -> Non
             return
     except FileNotFoundError:
         pass
-    waiting = directory.waiting("recovered")
-    disk.remove(waiting)
-    disk.create_with(waiting, content)
     disk.make_directory(directory.index_directory(share.index))
-    disk.replace(waiting, place)
+    _put(disk, directory, share)
+
+
+def _put(disk: Disk, directory: StorageDirectory, share: LoggedShare) -> None:
+    """Make the file of a share in place of what is there. Whoever reads that goes on reading it."""
+    waiting = directory.waiting("logged")
+    disk.remove(waiting)
+    disk.create_with(waiting, _content(share))
+    disk.replace_unsynchronised(waiting, directory.share(share.index, share.number))
 
 
 def entries(catalog: Catalog, shares: Sequence[LoggedShare]) -> Changes:
@@ -92,12 +103,13 @@ def entries(catalog: Catalog, shares: Sequence[LoggedShare]) -> Changes:
     changes = Changes()
     entered: dict[Place, int] = {}
     for share in shares:
-        size, place = len(share.data), (share.index, share.number)
+        size, place = _size(share), (share.index, share.number)
         row = catalog.shares_of(share.index).get(share.number)
         known = entered.get(place, None if row is None else row.size)
         if known != size:
-            changes.put_share(share.index, share.number, Kind.IMMUTABLE, size, replaces=known)
-        changes.put_lease(share.index, share.number, share.lease)
+            changes.put_share(share.index, share.number, share.kind, size, replaces=known)
+        for lease in (*share.earlier, share.lease):
+            changes.put_lease(share.index, share.number, lease)
         entered[place] = size
     return changes
 
@@ -115,4 +127,12 @@ def _enter(catalog: Catalog, changes: Changes) -> None:
 
 
 def _content(share: LoggedShare) -> bytes:
+    """Return the container of a share."""
+    if share.kind is Kind.MUTABLE:
+        return share.data
     return new_immutable_header(len(share.data)) + share.data
+
+
+def _size(share: LoggedShare) -> int:
+    """Return the bytes of share data."""
+    return image_of(share.data).size if share.kind is Kind.MUTABLE else len(share.data)

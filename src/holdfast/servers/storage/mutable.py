@@ -9,33 +9,37 @@ Source: docs/spec/storage-protocol.md, section 9; docs/spec/storage-disk.md, sec
 from __future__ import annotations
 
 import asyncio
-import hmac
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from holdfast.formats.containers import WRITE_ENABLER_SIZE, MutableContainer
+from holdfast.formats.containers import WRITE_ENABLER_SIZE
 from holdfast.interfaces.storage import LeaseSecrets, ReadTestWriteResult, ShareVectors
 from holdfast.interfaces.storage_errors import (
     BadRequestError,
     NoSpaceError,
     ShareConflictError,
-    TooLargeError,
-    WrongSecretError,
 )
 from holdfast.interfaces.types import MAX_BUCKETS, StorageIndex
 from holdfast.servers.storage.catalog import Changes, Kind, LeaseRow, ShareRow
 from holdfast.servers.storage.catalog_writer import UnfinishedMoveError
 from holdfast.servers.storage.disk import refusal_of
 from holdfast.servers.storage.lease_terms import BY_OTHERS, granted_lease
+from holdfast.servers.storage.logged_slots import (
+    LoggedSlots,
+    NotLoggedError,
+    SlotChange,
+    can_be_logged,
+    images_of,
+)
 from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.redo import CONTENT_MAX
-from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, open_share
+from holdfast.servers.storage.share_files import ShareImage, SlotShare
 from holdfast.servers.storage.slot_edit import SlotEdit, holds, plan_edit, write_container
+from holdfast.servers.storage.slot_reading import check_enabler, check_kind, opened_slot, read_all
 
-READ_ANSWER_MAX = 8 << 20  # bytes that one request may read
 AROUND_DATA = 1 << 20  # bytes of a large request that may be something else than contents of shares
 SMALL_MAX = CONTENT_MAX // 2  # bytes of a share before and of what is written to it
 
@@ -60,6 +64,7 @@ class MutableSlots:
 
     def __init__(self, parts: StorageParts) -> None:
         self._parts = parts
+        self._logged = LoggedSlots(parts)
 
     async def read_test_write(
         self,
@@ -95,9 +100,18 @@ class MutableSlots:
         vectors: Mapping[int, ShareVectors],
         read_vector: Sequence[tuple[int, int]],
     ) -> ReadTestWriteResult:
-        async with self._parts.locks.hold(index):
+        async with self._parts.locks.hold_as_it_is(index):
             if self._parts.uploads.of(index):
                 raise ShareConflictError("immutable shares of this index are being uploaded")
+            if can_be_logged(vectors) and not self._parts.redo.owes(index):
+                with suppress(NotLoggedError):
+                    change = SlotChange(index, write_enabler, lease, vectors, read_vector)
+                    return await self._logged.carry_out(change)
+            await self._parts.waiting.placed(index)
+            if vectors:
+                await self._parts.waiting.released(
+                    index
+                )  # whose records would undo what follows after a crash
             job = partial(self._prepare, index, write_enabler, lease, vectors, read_vector)
             if all(_written_size(share) <= SMALL_MAX for share in vectors.values()):
                 with suppress(_NotSmallError):
@@ -141,19 +155,29 @@ class MutableSlots:
         Raises:
             TooLargeError: that is more than one answer may hold.
         """
-        async with self._parts.locks.hold(index):
-            return await self._parts.workers.run(self._read_slot, index, ranges, numbers)
+        parts = self._parts
+        async with parts.locks.hold_as_it_is(index):
+            images = images_of(parts.waiting.of(index, Kind.MUTABLE))
+            if parts.waiting.of(index, Kind.IMMUTABLE):
+                return {}
+            return await parts.workers.run(self._read_slot, index, ranges, numbers, images)
 
     def _read_slot(
-        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None
+        self,
+        index: StorageIndex,
+        ranges: Sequence[tuple[int, int]],
+        numbers: Collection[int] | None,
+        images: Mapping[int, ShareImage],
     ) -> Mapping[int, Sequence[bytes]]:
         self._parts.redo.retry(index)
         rows = self._parts.catalog.shares_of(index)
         if any(row.kind is Kind.IMMUTABLE for row in rows.values()):
             return {}
-        wanted = rows if numbers is None else {n: row for n, row in rows.items() if n in numbers}
-        with self._slot(index, wanted, {}) as slot:
-            return _read_all(slot, ranges)
+        wanted = rows.keys() | images.keys()
+        if numbers is not None:
+            wanted &= set(numbers)
+        with opened_slot(self._parts.directory, index, wanted, images) as slot:
+            return read_all(slot, ranges)
 
     async def check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> None:
         """Raise WrongSecretError or ShareConflictError as ``read_test_write`` would."""
@@ -173,9 +197,9 @@ class MutableSlots:
     def _check_write_enabler(self, index: StorageIndex, write_enabler: bytes) -> int:
         """Return the bytes of all shares of the slot."""
         rows = self._parts.catalog.shares_of(index)
-        _check_kind(rows)
-        with self._slot(index, rows, {}) as slot:
-            _check_enabler(slot, write_enabler)
+        check_kind(rows)
+        with opened_slot(self._parts.directory, index, rows.keys()) as slot:
+            check_enabler(slot, write_enabler)
             return sum(share.size for share in slot.values())
 
     async def _commit(self, outcome: _Outcome, committed: asyncio.Future[None]) -> None:
@@ -221,40 +245,18 @@ class MutableSlots:
     ) -> _Outcome:
         self._parts.redo.retry(index)
         rows = self._parts.catalog.shares_of(index)
-        _check_kind(rows)
-        with self._slot(index, rows, vectors) as slot:
-            _check_enabler(slot, write_enabler)
+        check_kind(rows)
+        with opened_slot(self._parts.directory, index, rows.keys(), needed=vectors) as slot:
+            check_enabler(slot, write_enabler)
             if small and any(number in slot and slot[number].size > SMALL_MAX for number in vectors):
                 raise _NotSmallError
             success = all(
                 holds(slot.get(number), test) for number, share in vectors.items() for test in share.tests
             )
-            outcome = _Outcome(ReadTestWriteResult(success, _read_all(slot, read_vector)))
+            outcome = _Outcome(ReadTestWriteResult(success, read_all(slot, read_vector)))
             if success and vectors:
                 self._write(index, write_enabler, lease, vectors, slot, rows, outcome)
             return outcome
-
-    @contextmanager
-    def _slot(
-        self, index: StorageIndex, rows: Mapping[int, ShareRow], vectors: Mapping[int, ShareVectors]
-    ) -> Iterator[dict[int, ShareFile]]:
-        """Open every share of the slot."""
-        slot: dict[int, ShareFile] = {}
-        with ExitStack() as stack:
-            for number in sorted(rows.keys() | vectors.keys()):
-                try:
-                    share = open_share(self._parts.directory.share(index, number))
-                except DamagedShareError:
-                    if number in vectors:
-                        raise ShareConflictError("a file that is no share is in the way") from None
-                    continue
-                if share is None:
-                    continue
-                stack.callback(os.close, share.descriptor)
-                if share.kind is not Kind.MUTABLE:
-                    raise ShareConflictError("the index holds immutable shares")
-                slot[number] = share
-            yield slot
 
     def _write(
         self,
@@ -262,7 +264,7 @@ class MutableSlots:
         write_enabler: bytes,
         lease: LeaseRow,
         vectors: Mapping[int, ShareVectors],
-        slot: Mapping[int, ShareFile],
+        slot: Mapping[int, SlotShare],
         rows: Mapping[int, ShareRow],
         outcome: _Outcome,
     ) -> None:
@@ -311,7 +313,7 @@ class MutableSlots:
     def _new_version(
         self,
         name: str,
-        share: ShareFile | None,
+        share: SlotShare | None,
         edit: SlotEdit,
         vectors: ShareVectors,
         write_enabler: bytes,
@@ -339,29 +341,3 @@ class MutableSlots:
 
 def _written_size(share: ShareVectors) -> int:
     return max((write.offset + len(write.data) for write in share.writes), default=0)
-
-
-def _check_kind(rows: Mapping[int, ShareRow]) -> None:
-    if any(row.kind is Kind.IMMUTABLE for row in rows.values()):
-        raise ShareConflictError("the index holds immutable shares")
-
-
-def _check_enabler(slot: Mapping[int, ShareFile], write_enabler: bytes) -> None:
-    for share in slot.values():
-        assert isinstance(share.container, MutableContainer)
-        if not hmac.compare_digest(share.container.write_enabler, write_enabler):
-            raise WrongSecretError("the slot has another write enabler")
-
-
-def _read_all(
-    slot: Mapping[int, ShareFile], read_vector: Sequence[tuple[int, int]]
-) -> dict[int, Sequence[bytes]]:
-    total = sum(
-        max(0, min(size, share.size - offset)) for share in slot.values() for offset, size in read_vector
-    )
-    if total > READ_ANSWER_MAX:
-        raise TooLargeError("so much is not read in one request")
-    return {
-        number: [share.read(offset, size) for offset, size in read_vector]
-        for number, share in sorted(slot.items())
-    }

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ class Redo:
         self._workers = workers
         self._lock = threading.Lock()
         self._done: dict[_Place, list[int]] = {}  # serials of moves that are not on stable storage yet
+        self._pending: Counter[StorageIndex] = (
+            Counter()
+        )  # places of each, those that are being settled included
         self._stuck: dict[StorageIndex, list[_Move]] = {}
         self._settling = asyncio.Lock()
 
@@ -98,6 +102,16 @@ class Redo:
     def owes(self, index: StorageIndex) -> bool:
         """Tell whether a file of ``index`` is still to be put into its place because that failed."""
         return index in self._stuck
+
+    async def settled(self, index: StorageIndex) -> None:
+        """Return once no record of ``index`` is left. The caller keeps others from it.
+
+        Raises:
+            OSError: a move fails, or cannot be brought to stable storage.
+        """
+        while self._pending[index]:
+            await self.settle()
+        del self._pending[index]
 
     async def make_room(self) -> None:
         """Wait while too many promises are pending."""
@@ -138,9 +152,13 @@ class Redo:
                 await self._writer.commit(changes)
             except BaseException:
                 with self._lock:
+                    self._pending.subtract(index for index, _ in done.keys() & self._done.keys())
                     for place, serials in done.items():
                         self._done[place] = serials + self._done.get(place, [])
                 raise
+            with self._lock:
+                self._pending.subtract(index for index, _ in done)
+                self._pending += Counter()  # only those above zero
 
     def _apply_all(self, moves: Sequence[_Move]) -> None:
         for position, move in enumerate(moves):
@@ -160,6 +178,8 @@ class Redo:
         else:
             self._with_directory(move.index, lambda: self._put(move, place))
         with self._lock:
+            if (move.index, move.number) not in self._done:
+                self._pending[move.index] += 1
             self._done.setdefault((move.index, move.number), []).append(move.serial)
 
     def _put(self, move: _Move, place: str) -> None:

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.formats.containers import (
     EXTRA_COUNT_SIZE,
@@ -54,6 +54,33 @@ class ShareFile:
         """Return up to ``length`` bytes of the share; fewer only at its end."""
         length = max(0, min(length, self.size - offset))
         return read_fully(self.descriptor, self.container.data_offset + offset, length) if length else b""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareImage:
+    """A container in memory; what ``ShareFile`` is for one in a file."""
+
+    content: bytes = field(repr=False)
+    container: MutableContainer
+    extra_length: int  # of the block of extra leases
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.MUTABLE
+
+    @property
+    def size(self) -> int:
+        """Bytes of share data."""
+        return self.container.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes of the share; fewer only at its end."""
+        begin = self.container.data_offset
+        return self.content[begin + offset : begin + max(offset, min(offset + length, self.size))]
+
+
+SlotShare = ShareFile | ShareImage
+"""A mutable share, wherever its container is."""
 
 
 def open_share(path: str) -> ShareFile | None:

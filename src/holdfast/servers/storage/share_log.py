@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from holdfast.interfaces.types import StorageIndex
-from holdfast.servers.storage.catalog import LeaseRow
+from holdfast.servers.storage.catalog import Kind, LeaseRow
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.share_files import read_fully
@@ -28,18 +28,31 @@ MAGIC = b"holdfast small shares 1\n"
 GROWTH = 256 * 1024  # bytes by which a log becomes longer
 BLOCK = 4096  # bytes; the head has a block of its own, so that it changes as a whole
 
+_KINDS = frozenset(map(int, Kind))
 _HEAD = struct.Struct(">24sQL")  # magic, generation, checksum of both
-_RECORD = struct.Struct(">L16sHL32s32sLQ")  # checksum; index, number, size; the lease
+_RECORD = struct.Struct(">L16sBBL32s32sLQ")  # checksum; index, kind, number, size; the lease
 
 
 @dataclass(slots=True)
 class LoggedShare:
-    """A share with the lease it came with."""
+    """A share with the lease it came with.
+
+    Attributes:
+        data: the share data of an immutable share; of a mutable one, its whole container.
+        kind: immutable or mutable.
+        earlier: leases of versions that this one replaces, which the catalog does not know yet.
+        unbacked: bytes of the file system that are promised to it.
+        is_new: the catalog has no share in its place.
+    """
 
     index: StorageIndex
     number: int
     lease: LeaseRow = field(repr=False)
     data: bytes = field(repr=False)
+    kind: Kind = Kind.IMMUTABLE
+    earlier: tuple[LeaseRow, ...] = field(default=(), repr=False, compare=False)
+    unbacked: int = field(default=0, compare=False)
+    is_new: bool = field(default=True, compare=False)
 
 
 def log_paths(directory: StorageDirectory) -> tuple[str, str]:
@@ -54,6 +67,7 @@ class ShareLog:
         """Nothing is touched until it is written to, or read."""
         self.path = path
         self._disk = disk
+        self.after = 0  # generation of the log that was written to before
         self._descriptor: int | None = None
         self._generation = 0
         self._end = BLOCK
@@ -64,6 +78,11 @@ class ShareLog:
     def empty(self) -> bool:
         """True if it holds nothing that ``append`` put there."""
         return self._end == BLOCK
+
+    @property
+    def generation(self) -> int:
+        """Of two logs, that with the higher one has the later records."""
+        return self._generation
 
     @property
     def size(self) -> int:
@@ -88,10 +107,13 @@ class ShareLog:
         self._end += len(data)
         self._last = last
 
-    def empty_out(self) -> None:
-        """Forget all that is in it, on stable storage too."""
+    def empty_out(self, before: int = 0) -> None:
+        """Forget all that is in it, on stable storage too.
+
+        ``before``: the generation of the log that is written to meanwhile, behind which this one continues.
+        """
         if self._descriptor is not None:
-            self._write_head(self._descriptor, self._generation + 1)
+            self._write_head(self._descriptor, max(self._generation, before) + 1)
 
     def remove(self) -> None:
         """Close and delete it; what is in it counts no more."""
@@ -104,10 +126,11 @@ class ShareLog:
             self._descriptor = None
 
     def read(self) -> list[LoggedShare]:
-        """Return what a process that ended left in it."""
+        """Return what a process that ended left in it, and know its generation."""
         with suppress(FileNotFoundError):
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
+                self._generation = _generation(descriptor)
                 return list(_records(descriptor))
             finally:
                 os.close(descriptor)
@@ -116,7 +139,7 @@ class ShareLog:
     def _open(self) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self._write_head(descriptor, _generation(descriptor) + 1)
+            self._write_head(descriptor, max(_generation(descriptor), self.after) + 1)
             self._disk.sync_directory(os.path.dirname(self.path))
         except BaseException:
             os.close(descriptor)
@@ -145,6 +168,7 @@ def _record(last: int, share: LoggedShare) -> tuple[int, bytes]:
     lease = share.lease
     fields = (
         share.index,
+        share.kind,
         share.number,
         len(share.data),
         lease.renew_hash,
@@ -171,15 +195,16 @@ def _records(descriptor: int) -> Iterator[LoggedShare]:
     last, position = _head_checksum(generation), BLOCK
     while generation and position + _RECORD.size <= size:
         head = read_fully(descriptor, position, _RECORD.size)
-        _, index, number, length, renew, cancel, owner, expiry = _RECORD.unpack(head)
+        _, index, kind, number, length, renew, cancel, owner, expiry = _RECORD.unpack(head)
         position += _RECORD.size
-        if position + length > size:
+        if position + length > size or kind not in _KINDS:
             return
         share = LoggedShare(
             StorageIndex(index),
             number,
             LeaseRow(renew, cancel, owner, expiry),
             read_fully(descriptor, position, length),
+            Kind(kind),
         )
         last, expected = _record(last, share)
         if expected != head:

@@ -23,10 +23,10 @@ from holdfast.interfaces.storage_errors import TooLargeError
 from holdfast.interfaces.types import Buffer
 from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.scratch import FileParts
-from holdfast.servers.storage.share_files import ShareFile, read_fully
+from holdfast.servers.storage.share_files import ShareFile, SlotShare, read_fully
 
 
-def holds(share: ShareFile | None, test: TestVector) -> bool:
+def holds(share: SlotShare | None, test: TestVector) -> bool:
     """Tell whether a test holds; a share that does not exist is empty."""
     available = 0 if share is None else max(0, min(test.size, share.size - test.offset))
     if available != len(test.specimen):
@@ -59,7 +59,7 @@ class SlotEdit:
         return max(0, self.written_size - self.old_size)
 
 
-def plan_edit(share: ShareFile | None, vectors: ShareVectors, size_max: int) -> SlotEdit:
+def plan_edit(share: SlotShare | None, vectors: ShareVectors, size_max: int) -> SlotEdit:
     """Work out the sizes that the writes of ``vectors`` lead to.
 
     Raises:
@@ -95,7 +95,7 @@ def kept_ranges(writes: Sequence[WriteVector], size: int) -> list[tuple[int, int
 def write_container(
     disk: Disk,
     target: int,
-    share: ShareFile | None,
+    share: SlotShare | None,
     edit: SlotEdit,
     writes: Sequence[WriteVector],
     server_seed: bytes,
@@ -111,6 +111,7 @@ def write_container(
     else:
         container = share.container
         assert isinstance(container, MutableContainer)
+        assert isinstance(share, ShareFile)
         header = read_fully(share.descriptor, 0, MUTABLE_HEADER_SIZE)
         extra = read_fully(share.descriptor, container.extra_offset, share.extra_length)
         for begin, end in kept_ranges(writes, share.size):

@@ -236,7 +236,7 @@ class _FreshShares:
             share = request.shares[number]
             if not self._parts.admission.reserve(len(share)):
                 break  # they all have one size
-            taking.logged.append(LoggedShare(request.index, number, taking.lease, share))
+            taking.logged.append(LoggedShare(request.index, number, taking.lease, share, unbacked=len(share)))
         taking.outcome = Allocation(frozenset(), frozenset(share.number for share in taking.logged))
 
 

@@ -1,8 +1,9 @@
 """Small shares that are durable, and visible, but not in files of their own yet.
 
-They lie in a log, and in memory. Soon afterwards many are put into their places at once: files that need no
-synchronising of their own, since the log has their contents, and one transaction of the catalog. A log is
-emptied once the file system has brought those files to stable storage; meanwhile another one is written to.
+They lie in a log, and in memory; of a mutable share the last version, whatever its file says. Soon
+afterwards many are put into their places at once: files that need no synchronising of their own, since the
+log has their contents, and one transaction of the catalog. A log is emptied once the file system has brought
+those files to stable storage; meanwhile another one is written to.
 
 Source: docs/spec/storage-disk.md, section 8.1.
 """
@@ -12,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.admission import Admission
-from holdfast.servers.storage.catalog import Catalog
+from holdfast.servers.storage.catalog import Catalog, Kind
 from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk, refusal_of
@@ -73,11 +75,13 @@ class WaitingShares:
         self._admission = admission
         self._loop = asyncio.get_running_loop()
         self._log, self._spare = (ShareLog(path, disk) for path in log_paths(directory))
-        self._unsettled: dict[ShareLog, list[Place]] = {self._log: [], self._spare: []}
+        self._unsettled: dict[ShareLog, set[Place]] = {self._log: set(), self._spare: set()}
+        self._held: Counter[StorageIndex] = Counter()  # how many places of each are unsettled
         self._by_index: dict[StorageIndex, dict[int, LoggedShare]] = {}
         self._count = self._bytes = 0  # of what waits
         self._newest_at = self._oldest_at = 0.0  # when the newest and the oldest of it came
         self._queue: list[Intake] = []
+        self._large = False  # True if something large is in the queue
         self._committing: asyncio.Future[None] | None = None
         self._submitted_at = -1.0
         self._commit_s = 2 * AT_ONCE_S  # moving average
@@ -87,20 +91,23 @@ class WaitingShares:
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def __len__(self) -> int:
-        """Return how many shares wait."""
-        return self._count
+    @property
+    def new_shares(self) -> int:
+        """How many shares wait that the catalog does not count."""
+        return sum(share.is_new for shares in self._by_index.values() for share in shares.values())
 
-    def of(self, index: StorageIndex) -> dict[int, LoggedShare]:
-        """Return the shares of ``index`` that wait, by number, as they are now."""
-        return self._by_index.get(index, {}).copy()
+    def of(self, index: StorageIndex, kind: Kind | None = None) -> dict[int, LoggedShare]:
+        """Return the shares of ``index`` that wait, by number, as they are now; those of a kind, if given."""
+        shares = self._by_index.get(index, {})
+        return {number: share for number, share in shares.items() if kind in (None, share.kind)}
 
-    def submit(self, intake: Intake) -> None:
+    def submit(self, intake: Intake, *, large: bool = False) -> None:
         """Have shares taken in, together with whatever else is submitted meanwhile.
 
-        Where the disk is fast and nobody else came just now, that is done on return.
+        Where the disk is fast and nobody else came just now, that is done on return, unless it is ``large``.
         """
         self._queue.append(intake)
+        self._large = self._large or large
         if self._committing is not None:
             return
         self._committing = self._loop.create_future()
@@ -129,6 +136,18 @@ class WaitingShares:
         while index in self._by_index:
             await asyncio.shield(self._start_placing())
 
+    async def released(self, index: StorageIndex) -> None:
+        """Return once no log holds a share of ``index``, so that it may be changed in another way.
+
+        The caller keeps others from it.
+
+        Raises:
+            NoSpaceError, OSError: as ``settle``.
+        """
+        while self._held[index]:
+            await self.settle()
+        del self._held[index]
+
     async def settle(self) -> None:
         """Have what waits now in its place, on stable storage, and out of the log.
 
@@ -140,13 +159,16 @@ class WaitingShares:
                 await asyncio.wait([self._committing])
             if self._spare.empty:
                 self._log, self._spare = self._spare, self._log
+                self._log.after = self._spare.generation
             if self._spare.empty:
                 return
             await self._place_all()
             places = self._unsettled[self._spare]
             if self._disk.synchronise:
-                await self._workers.run(synchronise_places, self._disk, self._directory, places)
-            await self._workers.run(self._spare.empty_out)
+                await self._workers.run(synchronise_places, self._disk, self._directory, list(places))
+            await self._workers.run(self._spare.empty_out, self._log.generation)
+            self._held.subtract(index for index, _ in places)
+            self._held += Counter()  # only those above zero
             places.clear()
 
     async def close(self) -> None:
@@ -167,7 +189,8 @@ class WaitingShares:
 
     def _commit_queue(self) -> None:
         queue, self._queue = self._queue, []
-        if self._commit_s <= AT_ONCE_S:
+        large, self._large = self._large, False
+        if self._commit_s <= AT_ONCE_S and not large:
             self._finish_commit(self._commit(queue))
         else:
             task = self._loop.create_task(self._workers.run(self._commit, queue))
@@ -194,10 +217,7 @@ class WaitingShares:
     def _finish_commit(self, outcomes: Sequence[_Outcome]) -> None:
         for intake, shares, error in outcomes:
             for share in shares:
-                self._by_index.setdefault(share.index, {})[share.number] = share
-                self._unsettled[self._log].append((share.index, share.number))
-                self._bytes += len(share.data)
-            self._count += len(shares)
+                self._take(share)
             intake.done(error)
         assert self._committing is not None
         if self._queue:
@@ -215,6 +235,26 @@ class WaitingShares:
                 self._alarm = self._loop.call_later(PLACE_AFTER_S, self._place_if_due)
             elif self._bytes >= WAITING_MAX:
                 self._start_placing()
+
+    def _take(self, share: LoggedShare) -> None:
+        """Let a share wait, instead of the version that waited."""
+        place = (share.index, share.number)
+        if place not in self._unsettled[self._log]:
+            self._unsettled[self._log].add(place)
+            self._held[share.index] += 1
+        waiting = self._by_index.setdefault(share.index, {})
+        before = waiting.get(share.number)
+        waiting[share.number] = share
+        self._bytes += len(share.data)
+        if before is None:
+            self._count += 1
+            return
+        self._bytes -= len(before.data)
+        share.unbacked += before.unbacked
+        share.is_new = before.is_new
+        share.earlier = tuple(
+            lease for lease in (*before.earlier, before.lease) if lease.renew_hash != share.lease.renew_hash
+        )
 
     # -- putting into place
 
@@ -259,14 +299,18 @@ class WaitingShares:
             raise refusal_of(failure) from failure
 
     def _forget(self, share: LoggedShare) -> None:
-        size = len(share.data)
+        """Note that a share is in its place, and in the catalog."""
         shares = self._by_index[share.index]
+        current = shares[share.number]
+        if current is not share:  # a later version came meanwhile
+            current.is_new = False
+            return
         del shares[share.number]
         if not shares:
             del self._by_index[share.index]
         self._count -= 1
-        self._bytes -= size
-        self._admission.backed(size)
+        self._bytes -= len(share.data)
+        self._admission.backed(share.unbacked)
 
 
 def _report(task: asyncio.Task[None]) -> None:
