@@ -31,6 +31,7 @@ from holdfast.testing.storage_crash import (
     SECRET,
     SEED,
     SLOT,
+    SLOT_CHANGES,
     SMALL,
 )
 from holdfast.testing.warm_processes import WarmProcess
@@ -213,6 +214,26 @@ async def test_of_many_changes_none_is_lost_or_mixed(runs: Path, tmp_path: Path,
             assert listed == ({0, 1, 2} if position % 2 else {0, 2})
             if position % 2:
                 assert await engine.read_mutable(SLOT, 1, 0, 9) == b"%8d" % position
+
+
+@pytest.mark.parametrize("aftermath", AFTERMATHS)
+async def test_changes_by_the_log_and_others_follow_one_another_whatever_happens(
+    runs: Path, tmp_path: Path, aftermath: str
+) -> None:
+    states: list[dict[int, bytes]] = [{}]
+    for change in SLOT_CHANGES:
+        states.append({n: data for n, data in {**states[-1], **change}.items() if data is not None})
+    for place in crashed(runs, tmp_path, "slot-in-all-ways", aftermath):
+        async with reopened(place) as engine:
+            slot = {
+                n: (await engine.read_slot(SLOT, [(0, 2**20)], None))[n][0]
+                for n in await engine.list_mutable(SLOT)
+            }
+            count = len(acknowledged(place))
+            assert slot in states[count : count + 2]
+            assert engine.stored_bytes == sum(map(len, slot.values()))
+            for number in slot:
+                assert len(await engine.leases(SLOT, number)) == 1
 
 
 @pytest.mark.parametrize("aftermath", AFTERMATHS[:1])

@@ -46,6 +46,7 @@ TRANSFER_S = 30.0  # the reference allows 60
 STORED_BYTES_PER_S_MIN = 8 << 20  # a server may write all of a share before it answers
 CANARY_SILENCE_S = 30.0
 CBOR_ANSWER_MAX = 30 << 20  # bytes
+TOGETHER_MAX = 16 * 1024  # bytes of a piece of a body that is sent with the next one
 
 
 class HttpStorageServer:
@@ -365,11 +366,16 @@ class _FramedWrites:
         return sum(map(len, self._frame)) + sum(write.length for write in self._writes)
 
     async def pieces(self) -> AsyncIterator[Buffer]:
+        small: list[bytes] = []  # goes with what follows
         for before, write in zip(self._frame, self._writes, strict=False):
-            yield before
+            small.append(before)
             async for piece in write.pieces():
-                yield piece
-        yield self._frame[-1]
+                if len(piece) <= TOGETHER_MAX:
+                    small.append(bytes(piece))
+                else:
+                    yield b"".join((*small, piece))
+                    small = []
+        yield b"".join((*small, self._frame[-1]))
 
 
 def _storing_s(ends: Iterable[int]) -> float:

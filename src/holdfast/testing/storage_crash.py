@@ -163,6 +163,44 @@ async def _change_slot_often(engine: StorageEngine, acknowledge: Acknowledge) ->
         acknowledge(str(position))
 
 
+def _written(data: bytes) -> ShareVectors:
+    return ShareVectors(writes=[WriteVector(0, data)], new_length=len(data))
+
+
+SLOT_CHANGES: list[dict[int, bytes | None]] = [
+    {0: b"a" * 100},
+    {0: b"b" * 3000},
+    {0: b"c" * 40},
+    {0: b"d", 1: b"D"},
+    {0: b"e" * 70},
+    {1: b"f" * 5000},
+    {1: None},
+    {1: b"g" * 5000},
+    {0: b"h" * 600_000},
+    {0: b"i"},
+    {1: b"j" * 100},
+]
+"""Contents of shares, one change after the other: of one share, which goes into the log; of two, or of one
+that is deleted or large, which does not."""
+SETTLED_MEANWHILE = (2, 9)  # changes that are made while the log is brought to files
+
+
+async def _change_slot_in_all_ways(engine: StorageEngine, acknowledge: Acknowledge) -> None:
+    async def change(position: int) -> None:
+        vectors = {
+            number: ShareVectors(new_length=0) if data is None else _written(data)
+            for number, data in SLOT_CHANGES[position].items()
+        }
+        await engine.read_test_write(SLOT, ENABLER, LEASE, vectors, [])
+        acknowledge(str(position))
+
+    for position in range(len(SLOT_CHANGES)):
+        if position in SETTLED_MEANWHILE:
+            await asyncio.gather(engine.settle(), change(position))
+        else:
+            await change(position)
+
+
 async def _lease(engine: StorageEngine, acknowledge: Acknowledge) -> None:
     await engine.add_lease(INDEX, NEW_LEASE)
     acknowledge("0")
@@ -177,6 +215,7 @@ SCENARIOS: dict[str, tuple[Run, Run]] = {
     "slot": (_make_slot, _change_slot),
     "slot-by-file": (_make_slot, _change_slot_by_file),
     "slot-often": (_make_slot, _change_slot_often),
+    "slot-in-all-ways": (_nothing, _change_slot_in_all_ways),
     "lease": (_upload_small, _lease),
 }
 """What is done in peace before, and what is done under fire."""

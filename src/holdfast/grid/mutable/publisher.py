@@ -18,6 +18,7 @@ from holdfast.errors import NoServersError, ServerError
 from holdfast.formats.mutable_share import SignedVersion, Write
 from holdfast.grid.advice import Problems
 from holdfast.grid.known_server import KnownServer
+from holdfast.grid.mutable.held_writes import WithdrawnError, held_back, until_decided
 from holdfast.grid.mutable.sighting import Sighting
 from holdfast.grid.mutable.slot_reads import read_slot
 from holdfast.grid.mutable.surveyor import HEAD_SIZE, Surveyor
@@ -28,6 +29,7 @@ from holdfast.interfaces.types import StorageIndex
 from holdfast.planning.publication import Goal, Outcome, Publication, plan_goal, unchanged_test
 from holdfast.planning.server_map import Place
 
+HELD_MIN = 64 * 1024  # bytes of a share of which all but the end is sent ahead
 TOGETHER_MAX = 1 << 20  # bytes of shares sent to one server in one request
 WRITE_TIMEOUT_S = 30.0
 SENT_BYTES_PER_S_MIN = 64 * 1024  # requests may take longer by their size
@@ -129,22 +131,43 @@ class Publisher:
         outcome = Outcome(self._header, frozenset(), frozenset(), ())
         if alone or not (self._sighting.map.shares or self._sighting.map.bad):
             return await self._round(goal, writes_of)
-        for server in self._in_order(goal)[:LEADERS_MAX]:
-            leading = Goal(
-                tuple(place for place in goal.writes if place.server == server),
-                tuple(place for place in goal.deletions if place.server == server),
-            )
-            goal = Goal(
-                tuple(place for place in goal.writes if place.server != server),
-                tuple(place for place in goal.deletions if place.server != server),
-            )
-            outcome = both(outcome, await self._round(leading, writes_of, timeout_s=WRITE_LEAST_S))
+        large = self._stream_of is None and self._share_size >= HELD_MIN
+        for number, server in enumerate(self._in_order(goal)[:LEADERS_MAX]):
+            leading, goal = _parted(goal, server)
+            if large and number == 0 and goal.servers():
+                first, rest = await self._round_held(leading, goal, writes_of)
+            else:
+                first, rest = await self._round(leading, writes_of, timeout_s=WRITE_LEAST_S), None
+            outcome = both(outcome, first)
             self._doubtful = False
+            if rest is not None:
+                return both(outcome, rest)
             if outcome.surprises:
                 return outcome
             if outcome.placed:
                 break
         return both(outcome, await self._round(goal, writes_of))
+
+    async def _round_held(
+        self, leading: Goal, goal: Goal, writes_of: WritesOf
+    ) -> tuple[Outcome, Outcome | None]:
+        """Send the shares of ``leading``, and meanwhile those of ``goal`` but for their last byte.
+
+        The other servers get that, and so have anything to carry out, once the first has written.
+
+        Returns: both outcomes; None if the others got nothing to carry out.
+        """
+        held: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        rest = asyncio.create_task(self._round(goal, writes_of, held=held))
+        try:
+            first = await self._round(leading, writes_of, timeout_s=WRITE_LEAST_S)
+            self._doubtful = False
+            held.set_result(bool(first.placed) and not first.surprises)
+            outcome = await rest
+        finally:
+            rest.cancel()
+            await asyncio.gather(rest, return_exceptions=True)
+        return first, outcome if held.result() else None
 
     def _in_order(self, goal: Goal) -> list[str]:
         """Return the servers of ``goal`` in the order that all clients have them in."""
@@ -159,20 +182,35 @@ class Publisher:
             return Goal(())
         return Goal(tuple(p for p in goal.writes if p.number in missing and p.server in usable))
 
-    async def _round(self, goal: Goal, writes_of: WritesOf, timeout_s: float | None = None) -> Outcome:
+    async def _round(
+        self,
+        goal: Goal,
+        writes_of: WritesOf,
+        timeout_s: float | None = None,
+        held: asyncio.Future[bool] | None = None,
+    ) -> Outcome:
+        """Send the shares of ``goal`` to all its servers at a time.
+
+        ``held``: tells when the last byte of each may be sent, and whether at all; if not, nothing is done.
+        """
         publication = Publication(self._sighting.map, goal, self._header, self._offsets)
         timeout_s = WRITE_TIMEOUT_S if timeout_s is None else timeout_s
         loop = asyncio.get_running_loop()
         began = loop.time()
         requests = {
-            asyncio.create_task(self._send(publication, server, numbers, writes_of)): (server, numbers)
+            asyncio.create_task(self._send(publication, server, numbers, writes_of, held)): (server, numbers)
             for server in goal.servers()
             for numbers in self._batches(goal, server)
         }
         most = max((len(numbers) for _, numbers in requests.values()), default=0) * self._share_size
         allowance_s = most / SENT_BYTES_PER_S_MIN
-        pending, limit = set(requests), began + timeout_s + allowance_s
+        pending = set(requests)
         try:
+            if held is not None:
+                await asyncio.wait([held])
+                began = loop.time()
+                pending = pending if held.result() else set()
+            limit = began + timeout_s + allowance_s
             while pending and loop.time() < limit:
                 done, pending = await asyncio.wait(
                     pending, timeout=limit - loop.time(), return_when=asyncio.FIRST_COMPLETED
@@ -199,16 +237,23 @@ class Publisher:
         return [numbers[i : i + step] for i in range(0, len(numbers), step)]
 
     async def _send(
-        self, publication: Publication, server_id: str, numbers: list[int], writes_of: WritesOf
+        self,
+        publication: Publication,
+        server_id: str,
+        numbers: list[int],
+        writes_of: WritesOf,
+        held: asyncio.Future[bool] | None,
     ) -> None:
         """Send one request, and once more if what stood in its way was no other writer."""
         server = self._sighting.servers[server_id]
         for attempt in range(self._attempts):
             failure: ServerError | None = None
             try:
-                answer = await self._request(server, publication, numbers, writes_of)
+                answer = await self._request(server, publication, numbers, writes_of, held)
             except StorageRefusalError as error:
                 self._fail(publication, server_id, numbers, error)
+                return
+            except WithdrawnError:
                 return
             except ServerError as error:
                 failure = error
@@ -247,18 +292,27 @@ class Publisher:
         return vectors
 
     async def _request(
-        self, server: KnownServer, publication: Publication, numbers: list[int], writes_of: WritesOf
+        self,
+        server: KnownServer,
+        publication: Publication,
+        numbers: list[int],
+        writes_of: WritesOf,
+        held: asyncio.Future[bool] | None,
     ) -> ReadTestWriteResult:
         goal, service, lease = publication.goal, server.service, server.lease(self._index)
         enabler = write_enabler(self._master, server.record.server_seed)
-        if self._stream_of is None or numbers[0] in goal.deleted(server.id):
+        one = len(numbers) == 1 and numbers[0] not in goal.deleted(server.id)
+        if held is not None and not one:
+            await until_decided(held)
+        ahead = held is not None and not held.done()
+        if not one or (self._stream_of is None and not ahead):
             vectors = self._vectors(goal, server.id, numbers, writes_of)
             return await service.read_test_write(
                 self._index, enabler, lease, vectors, publication.read_vector
             )
         (number,) = numbers
         test = unchanged_test(self._sighting.map, Place(server.id, number))
-        writes = self._stream_of(number)
+        writes = held_back(writes_of(number), held) if self._stream_of is None else self._stream_of(number)
         return await service.write_share(
             self._index, enabler, lease, number, [test], writes, publication.read_vector
         )
@@ -341,4 +395,18 @@ def both(one: Outcome, other: Outcome) -> Outcome:
         placed=one.placed | other.placed,
         failed=one.failed | other.failed,
         surprises=one.surprises + other.surprises,
+    )
+
+
+def _parted(goal: Goal, server: str) -> tuple[Goal, Goal]:
+    """Return what is to be done at a server, and all the rest."""
+    return (
+        Goal(
+            tuple(place for place in goal.writes if place.server == server),
+            tuple(place for place in goal.deletions if place.server == server),
+        ),
+        Goal(
+            tuple(place for place in goal.writes if place.server != server),
+            tuple(place for place in goal.deletions if place.server != server),
+        ),
     )
