@@ -47,15 +47,17 @@ def reach():
         os.kill(os.getpid(), signal.SIGKILL)
     steps += 1
 
-original = http_storage.HttpStorageServer.read_test_write
+def counted(original):
+    async def call(*args):
+        reach()
+        answer = await original(*args)
+        reach()
+        return answer
+    return call
 
-async def counted(*args):
-    reach()
-    answer = await original(*args)
-    reach()
-    return answer
-
-http_storage.HttpStorageServer.read_test_write = counted
+for name in ("read_test_write", "write_share"):
+    original = getattr(http_storage.HttpStorageServer, name)
+    setattr(http_storage.HttpStorageServer, name, counted(original))
 
 async def main():
     async with holdfast.connect(node=place) as grid:
@@ -170,6 +172,7 @@ async def test_a_node_remembers_versions(running: LocalGrid, grid: Grid, tmp_pat
     file = await grid.mutable.create(b"old")
     before = {share.path: share.path.read_bytes() for share in shares(running, file)}
     await file.overwrite(b"new")
+    assert {share.path: share.path.read_bytes() for share in shares(running, file)} != before
     for path, content in before.items():
         path.write_bytes(content)
     async with holdfast.connect(node=running.client_directory) as again:

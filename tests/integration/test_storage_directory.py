@@ -73,6 +73,7 @@ async def test_a_new_mutable_file_is_that_of_the_reference(tmp_path: Path) -> No
     seed, enabler = base32.decode(entry["node_id_b32"]), bytes.fromhex(entry["write_enabler_hex"])
     async with open_storage(tmp_path, LAX, seed) as engine:
         await engine.read_test_write(SLOT, enabler, LEASE, {0: ShareVectors()}, [])
+        await engine.settle()
 
         assert place_of(tmp_path, SLOT).read_bytes() == base64.b64decode(entry["created_b64"])
 

@@ -123,15 +123,60 @@ async def test_a_slot_stays_as_it_was(
 async def test_a_slot_that_finds_no_room_is_not_there(
     engine: StorageEngine, disk: FailingDisk, operation: str, size: int
 ) -> None:
+    vectors = {n: ShareVectors(writes=[WriteVector(0, b"a" * size)]) for n in (0, 1)}
     disk.failing = {operation}
     with pytest.raises(NoSpaceError):
-        await put_slot(engine, b"a" * size, 0)
+        await engine.read_test_write(SLOT, ENABLER, LEASE, vectors, [])
     disk.failing = set()
 
     assert await engine.list_mutable(SLOT) == frozenset()
     assert engine.reserved_bytes == engine.stored_bytes == 0
     await put_slot(engine, b"b" * size, 0)
     assert await engine.read_mutable(SLOT, 0, 0, size) == b"b" * size
+
+
+@pytest.mark.parametrize("size", [100, 200_000])
+async def test_a_change_that_finds_no_room_in_the_log_is_not_made(
+    engine: StorageEngine, disk: FailingDisk, size: int
+) -> None:
+    await put_slot(engine, b"a" * size, 0)
+    disk.failing = {"write"}
+    with pytest.raises(NoSpaceError):
+        await put_slot(engine, b"b" * (size + 9), 0)
+    with pytest.raises(NoSpaceError):
+        await put_slot(engine, b"b" * size, 1)
+    disk.failing = set()
+
+    assert await engine.list_mutable(SLOT) == {0}
+    assert await engine.read_mutable(SLOT, 0, 0, size + 9) == b"a" * size
+    assert (engine.reserved_bytes, engine.stored_bytes) == (0, size)
+    await put_slot(engine, b"c" * (size + 9), 0)
+    assert await engine.read_mutable(SLOT, 0, 0, size + 9) == b"c" * (size + 9)
+
+
+@pytest.mark.parametrize("operation", ["make_directory", "commit", "sync_file"])
+async def test_a_change_whose_file_finds_no_room_is_kept_until_it_does(
+    tmp_path: Path, disk: FailingDisk, operation: str
+) -> None:
+    storage = tmp_path / "storage"
+    async with open_storage(storage, StorageSettings(), b"s" * 20, disk=disk) as engine:
+        await put_slot(engine, b"a" * 100, 0)
+        disk.failing = {operation}
+        with pytest.raises((NoSpaceError, OSError)):
+            await engine.settle()
+        await put_slot(engine, b"b" * 50, 0)
+        vectors = {n: ShareVectors(writes=[WriteVector(0, b"c")]) for n in (0, 1)}
+        with pytest.raises(NoSpaceError):
+            await engine.read_test_write(SLOT, ENABLER, LEASE, vectors, [])
+        assert await engine.read_mutable(SLOT, 0, 0, 200) == b"b" * 50 + b"a" * 50
+        assert (engine.reserved_bytes, engine.stored_bytes, engine.stored_shares) == (0, 100, 1)
+        disk.failing = set()
+        await engine.settle()
+        assert (engine.stored_bytes, engine.stored_shares) == (100, 1)
+        assert (await engine.read_test_write(SLOT, ENABLER, LEASE, vectors, [])).success
+    async with open_storage(storage, StorageSettings(), b"s" * 20) as engine:
+        assert await engine.read_mutable(SLOT, 0, 0, 200) == b"c" + b"b" * 49 + b"a" * 50
+        assert await engine.read_mutable(SLOT, 1, 0, 200) == b"c"
 
 
 async def test_a_move_that_failed_is_made_good(engine: StorageEngine, disk: FailingDisk) -> None:

@@ -217,6 +217,8 @@ class StorageEngine:
         Raises:
             NoSuchShareError: there is no sound share of this kind.
         """
+        if number in self._parts.waiting.of(index, kind):
+            await self._parts.waiting.placed(index)
         return await self._parts.workers.run(self._open, index, number, kind)
 
     async def leases(self, index: StorageIndex, number: int) -> list[LeaseRow]:

@@ -79,8 +79,11 @@ class LoggedSlots:
         parts = self._parts
         if parts.waiting.of(change.index, Kind.IMMUTABLE):
             raise ShareConflictError("the index holds immutable shares")
-        await parts.waiting.make_room()
-        await parts.redo.settled(change.index)  # else it would be done again after a crash, over what follows
+        try:
+            await parts.waiting.make_room()
+            await parts.redo.settled(change.index)  # else it would be done again after a crash, over this
+        except OSError as error:
+            raise refusal_of(error) from error
         intake = _Intake(parts, change, images_of(parts.waiting.of(change.index)))
         written = sum(len(write.data) for share in change.vectors.values() for write in share.writes)
         parts.waiting.submit(intake, large=written > INLINE_MAX)

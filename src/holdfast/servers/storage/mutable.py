@@ -107,11 +107,7 @@ class MutableSlots:
                 with suppress(NotLoggedError):
                     change = SlotChange(index, write_enabler, lease, vectors, read_vector)
                     return await self._logged.carry_out(change)
-            await self._parts.waiting.placed(index)
-            if vectors:
-                await self._parts.waiting.released(
-                    index
-                )  # whose records would undo what follows after a crash
+            await self._ready(index, to_write=bool(vectors))
             job = partial(self._prepare, index, write_enabler, lease, vectors, read_vector)
             if all(_written_size(share) <= SMALL_MAX for share in vectors.values()):
                 with suppress(_NotSmallError):
@@ -120,6 +116,16 @@ class MutableSlots:
             if outcome.changes is not None:
                 await self._commit(outcome, self._parts.writer.submit(outcome.changes))
             return outcome.result
+
+    async def _ready(self, index: StorageIndex, *, to_write: bool) -> None:
+        """Bring a slot into its files, and out of the log before it is written: whatever is in there would be
+        put over it after a crash."""
+        try:
+            await self._parts.waiting.placed(index)
+            if to_write:
+                await self._parts.waiting.released(index)
+        except OSError as error:
+            raise refusal_of(error) from error
 
     async def _in_one_step(self, job: Callable[..., _Outcome]) -> _Outcome:
         """Prepare what is small in the thread that commits: changing threads would cost more than it does.
