@@ -24,7 +24,6 @@ from holdfast.servers.storage.slot_images import image_of, new_image
 from holdfast.servers.storage.slot_reading import check_enabler, check_kind, opened_slot, read_all
 
 CONTAINER_MAX = 512 * 1024  # bytes of a container that goes into the log
-INLINE_MAX = 64 * 1024  # bytes written, for which no other thread is needed
 
 
 class NotLoggedError(Exception):
@@ -85,8 +84,7 @@ class LoggedSlots:
         except OSError as error:
             raise refusal_of(error) from error
         intake = _Intake(parts, change, images_of(parts.waiting.of(change.index)))
-        written = sum(len(write.data) for share in change.vectors.values() for write in share.writes)
-        parts.waiting.submit(intake, large=written > INLINE_MAX)
+        parts.waiting.submit(intake)
         if not intake.finished.done():
             await asyncio.wait([intake.finished])
         return intake.finished.result()

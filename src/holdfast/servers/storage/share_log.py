@@ -26,6 +26,7 @@ from holdfast.servers.storage.share_files import read_fully
 
 MAGIC = b"holdfast small shares 1\n"
 GROWTH = 256 * 1024  # bytes by which a log becomes longer
+APART_MIN = 128 * 1024  # bytes that are not copied to be written at once
 BLOCK = 4096  # bytes; the head has a block of its own, so that it changes as a whole
 
 _KINDS = frozenset(map(int, Kind))
@@ -99,13 +100,15 @@ class ShareLog:
         for share in shares:
             last, head = _record(last, share)
             pieces += (head, share.data)
-        data = b"".join(pieces)
-        if self._end + len(data) > self._length:
-            self._lengthen(self._descriptor, len(data))
-        self._disk.write(self._descriptor, data, self._end)
+        size = sum(map(len, pieces))
+        if self._end + size > self._length:
+            self._lengthen(self._descriptor, size)
+        end = self._end
+        for piece in pieces if size >= APART_MIN else [b"".join(pieces)]:
+            self._disk.write(self._descriptor, piece, end)
+            end += len(piece)
         self._disk.sync_data(self._descriptor)
-        self._end += len(data)
-        self._last = last
+        self._end, self._last = end, last
 
     def empty_out(self, before: int = 0) -> None:
         """Forget all that is in it, on stable storage too.

@@ -49,6 +49,9 @@ def new_image(
         header, extra = new_mutable_header(server_seed, write_enabler), bytes(EXTRA_COUNT_SIZE)
     else:
         header, extra = _around(share)
+    whole = _written_whole(edit, writes)
+    if whole is not None:
+        return b"".join((resized_mutable_header(header, edit.new_size, edit.extra_offset), *whole, extra))
     image = bytearray(edit.extra_offset + len(extra))
     if share is not None:
         for begin, end in kept_ranges(writes, share.size):
@@ -63,6 +66,21 @@ def new_image(
     image[edit.extra_offset :] = extra
     image[:MUTABLE_HEADER_SIZE] = resized_mutable_header(header, edit.new_size, edit.extra_offset)
     return bytes(image)
+
+
+def _written_whole(edit: SlotEdit, writes: Sequence[WriteVector]) -> list[bytes] | None:
+    """Return the data of writes that follow one another, if nothing else is between header and leases."""
+    end = 0
+    data: list[bytes] = []
+    for write in writes:
+        if write.offset != end:
+            return None
+        assert isinstance(write.data, bytes)
+        data.append(write.data)
+        end += len(write.data)
+    if end == edit.new_size == edit.extra_offset - MUTABLE_HEADER_SIZE:
+        return data
+    return None
 
 
 def _around(share: SlotShare) -> tuple[bytes, bytes]:

@@ -81,7 +81,6 @@ class WaitingShares:
         self._count = self._bytes = 0  # of what waits
         self._newest_at = self._oldest_at = 0.0  # when the newest and the oldest of it came
         self._queue: list[Intake] = []
-        self._large = False  # True if something large is in the queue
         self._committing: asyncio.Future[None] | None = None
         self._submitted_at = -1.0
         self._commit_s = 2 * AT_ONCE_S  # moving average
@@ -101,13 +100,12 @@ class WaitingShares:
         shares = self._by_index.get(index, {})
         return {number: share for number, share in shares.items() if kind in (None, share.kind)}
 
-    def submit(self, intake: Intake, *, large: bool = False) -> None:
+    def submit(self, intake: Intake) -> None:
         """Have shares taken in, together with whatever else is submitted meanwhile.
 
-        Where the disk is fast and nobody else came just now, that is done on return, unless it is ``large``.
+        Where the disk is fast and nobody else came just now, that is done on return.
         """
         self._queue.append(intake)
-        self._large = self._large or large
         if self._committing is not None:
             return
         self._committing = self._loop.create_future()
@@ -189,8 +187,7 @@ class WaitingShares:
 
     def _commit_queue(self) -> None:
         queue, self._queue = self._queue, []
-        large, self._large = self._large, False
-        if self._commit_s <= AT_ONCE_S and not large:
+        if self._commit_s <= AT_ONCE_S:
             self._finish_commit(self._commit(queue))
         else:
             task = self._loop.create_task(self._workers.run(self._commit, queue))
