@@ -26,6 +26,7 @@ from holdfast.node.local_grid import LocalGrid
 from holdfast.node.wiring import open_drive
 from holdfast.testing.command_line import Outcome, run_here, start_holdfast
 from holdfast.testing.node_processes import NodeProcess
+from holdfast.testing.stored_shares import stored_shares
 
 DATA = random.Random(4).randbytes(20_000)
 Run = Callable[..., Outcome]
@@ -379,8 +380,8 @@ def test_capabilities_and_shares_are_taken_apart(
     changing = does("put", "-m", tmp_path / "large").text
     parts = json.loads(does("debug", "dump-cap", changing).stdout)
     assert (parts["kind"], parts["writable"]) == ("SSK", True)
-    (share, *_) = (grid.directory / grid.names[0]).glob(f"storage/shares/??/{parts['storage_index']}/*")
-    dumped = json.loads(does("debug", "dump-share", share).stdout)
+    (stored,) = stored_shares([grid.directory / grid.names[0]], parts["storage_index"])
+    dumped = json.loads(does("debug", "dump-share", stored.path).stdout)
     assert (dumped["container"], dumped["share"]["sequence"], dumped["share"]["format"]) == (
         "mutable",
         1,

@@ -331,6 +331,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         left = length
         try:
             async for piece in pieces:
+                await asyncio.sleep(0)  # pieces that never keep us waiting shall not keep others waiting
                 if not piece:
                     continue  # would end the chunked coding
                 if left is None:
@@ -351,7 +352,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             raise ConnectionError("the answer is not as long as was said")
 
     async def _write(self, data: bytes) -> None:
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the peer went away")
         self._transport.write(data)
         if self._gate.closed:
