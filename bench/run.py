@@ -2,7 +2,8 @@
 libraries it replaces. Writes `bench/results/results.json`, a table and a chart, and the table of the README.
 
 Each side runs ten storage servers and one client as it comes (fsync on for Holdfast); what is compared is
-the ratio, since a machine's speed drifts.
+the ratio, since a machine's speed drifts. Files are measured in rounds in which the two sides follow one
+another; what is shown is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import datetime
 import json
 import os
 import platform
+import shutil
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +31,9 @@ from opponent import measure_opponent
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 SPARSE_SIZE = 10_000_000_000  # bytes
+ROUNDS = 3
+REPEATS = 2  # of the file of 100 MB in each round
+SECONDS_KEPT_MAX = 100  # measurements of one figure that are written down
 BEGIN, END = "<!-- figures of make bench: begin -->", "<!-- figures of make bench: end -->"
 
 JOBS = {
@@ -71,9 +77,15 @@ def machine() -> str:
 
 
 def ratio(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    """How many times better: rates as they are, times upside down."""
-    a, b = ours[name]["value"], theirs[name]["value"]
-    return float(b / a if ours[name]["unit"] == "ms" else a / b)
+    """How many times better: rates as they are, times upside down. Of rounds, the median of their ratios."""
+    pairs = list(zip(rounds_of(ours[name]), rounds_of(theirs[name]), strict=True))
+    return float(statistics.median(b / a if ours[name]["unit"] == "ms" else a / b for a, b in pairs))
+
+
+def rounds_of(figure: dict[str, Any]) -> list[float]:
+    """Return the values of a figure in each round; its value, if there was but one."""
+    values: list[float] = figure.get("rounds", [figure["value"]])
+    return values
 
 
 def table(results: dict[str, Any]) -> str:
@@ -136,21 +148,47 @@ def write_readme(text: str) -> None:
         readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
+def measure_files(directory: Path, *, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measure immutable files on both sides in turn; return the results of tahoe-lafs and of Holdfast."""
+    theirs, ours = [], []
+    rounds = 1 if quick else ROUNDS
+    repeats = 1 if quick else REPEATS
+    for number in range(rounds):
+        print(f"measuring files, round {number + 1} of {rounds} ...", file=sys.stderr, flush=True)
+        place = directory / f"files-{number}"
+        for side in ("tahoe", "holdfast"):
+            (place / side).mkdir(parents=True)
+        sparse_size = SPARSE_SIZE if number + 1 == rounds and not quick else 0
+        theirs.append(measure_opponent(place / "tahoe", repeats=repeats, gigabyte=not quick))
+        ours.append(
+            measure_holdfast(place / "holdfast", repeats=repeats, gigabyte=not quick, sparse_size=sparse_size)
+        )
+        shutil.rmtree(place)
+    return median_of(theirs), median_of(ours)
+
+
+def median_of(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return results whose figures are the medians of all rounds that have them."""
+    figures: dict[str, Any] = {}
+    for name, last in results[-1]["figures"].items():
+        found = [result["figures"][name] for result in results if name in result["figures"]]
+        values = [figure["value"] for figure in found]
+        seconds = [second for figure in found for second in figure["seconds"]]
+        figures[name] = {**last, "value": statistics.median(values), "seconds": seconds, "rounds": values}
+    return {**results[-1], "figures": figures}
+
+
+def without_long_lists(value: Any) -> Any:
+    """Return a result without lists of so many measurements that nobody reads them."""
+    if isinstance(value, dict):
+        return {name: without_long_lists(each) for name, each in value.items()}
+    return [] if isinstance(value, list) and len(value) > SECONDS_KEPT_MAX else value
+
+
 def measure(*, quick: bool) -> dict[str, Any]:
     """Measure everything, and return it with a description of the machine."""
-    repeats = 1 if quick else 3
     with tempfile.TemporaryDirectory(prefix="bench-", dir=os.environ.get("BENCH_DIR")) as directory:
-        print("measuring tahoe-lafs ...", file=sys.stderr, flush=True)
-        (Path(directory) / "tahoe").mkdir()
-        theirs = measure_opponent(Path(directory) / "tahoe", repeats=repeats, gigabyte=not quick)
-        print("measuring Holdfast ...", file=sys.stderr, flush=True)
-        (Path(directory) / "holdfast").mkdir()
-        ours = measure_holdfast(
-            Path(directory) / "holdfast",
-            repeats=repeats,
-            gigabyte=not quick,
-            sparse_size=0 if quick else SPARSE_SIZE,
-        )
+        theirs, ours = measure_files(Path(directory), quick=quick)
         print("measuring mutable files and directories ...", file=sys.stderr, flush=True)
         their_directories, our_directories = directories.measure_directories(
             Path(directory) / "directories", quick=quick
@@ -187,7 +225,7 @@ def main() -> None:
     print(text)
     if not arguments.quick:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(results, indent=1) + "\n")
+        stored.write_text(json.dumps(without_long_lists(results), indent=1) + "\n")
         (RESULTS / "results.md").write_text(text + "\n")
         draw(results, RESULTS / "ratios.png")
         write_readme(text)
