@@ -182,7 +182,8 @@ SLOT_CHANGES: list[dict[int, bytes | None]] = [
 ]
 """Contents of shares, one change after the other: of one share, which goes into the log; of two, or of one
 that is deleted or large, which does not."""
-SETTLED_MEANWHILE = (2, 9)  # changes that are made while the log is brought to files
+SETTLED_BEFORE = (1,)  # changes before which the log is brought to files
+SETTLED_MEANWHILE = (2, 9)  # changes that are made while it is
 
 
 async def _change_slot_in_all_ways(engine: StorageEngine, acknowledge: Acknowledge) -> None:
@@ -195,6 +196,8 @@ async def _change_slot_in_all_ways(engine: StorageEngine, acknowledge: Acknowled
         acknowledge(str(position))
 
     for position in range(len(SLOT_CHANGES)):
+        if position in SETTLED_BEFORE:
+            await engine.settle()
         if position in SETTLED_MEANWHILE:
             await asyncio.gather(engine.settle(), change(position))
         else:

@@ -58,13 +58,13 @@ def recover_logs(catalog: Catalog, disk: Disk, directory: StorageDirectory) -> i
         The number of shares looked at. Repeating it after a crash inside it does no harm.
     """
     logs = [ShareLog(path, disk) for path in log_paths(directory)]
-    read = [(share, each.generation) for each in logs for share in each.read()]
-    shares = [share for share, _ in sorted(read, key=lambda pair: pair[1])]  # in the order in which they came
+    found = sorted([(each.read(), each) for each in logs], key=lambda pair: pair[1].generation)
+    shares = [share for read, _ in found for share in read]  # in the order in which they came
     for share in {(share.index, share.number): share for share in shares}.values():
         _restore(disk, directory, share)
     synchronise_places(disk, directory, [(share.index, share.number) for share in shares])
     _enter(catalog, entries(catalog, shares))
-    for each in logs:
+    for _, each in found:  # the older one first: alone, it would put old versions over new ones
         if Path(each.path).exists():
             each.remove()
             disk.sync_directory(directory.private)

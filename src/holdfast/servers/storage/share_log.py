@@ -68,7 +68,7 @@ class ShareLog:
         """Nothing is touched until it is written to, or read."""
         self.path = path
         self._disk = disk
-        self.after = 0  # generation of the log that was written to before
+        self.after = 0  # generation of the log that was written to before, to be exceeded by the first record
         self._descriptor: int | None = None
         self._generation = 0
         self._end = BLOCK
@@ -95,6 +95,8 @@ class ShareLog:
         if self._descriptor is None:
             self._open()
         assert self._descriptor is not None
+        if self.empty and self._generation <= self.after:
+            self._write_head(self._descriptor, self.after + 1)
         pieces: list[bytes] = []
         last = self._last
         for share in shares:
@@ -110,13 +112,10 @@ class ShareLog:
         self._disk.sync_data(self._descriptor)
         self._end, self._last = end, last
 
-    def empty_out(self, before: int = 0) -> None:
-        """Forget all that is in it, on stable storage too.
-
-        ``before``: the generation of the log that is written to meanwhile, behind which this one continues.
-        """
+    def empty_out(self) -> None:
+        """Forget all that is in it, on stable storage too."""
         if self._descriptor is not None:
-            self._write_head(self._descriptor, max(self._generation, before) + 1)
+            self._write_head(self._descriptor, self._generation + 1)
 
     def remove(self) -> None:
         """Close and delete it; what is in it counts no more."""
@@ -142,7 +141,7 @@ class ShareLog:
     def _open(self) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self._write_head(descriptor, max(_generation(descriptor), self.after) + 1)
+            self._write_head(descriptor, _generation(descriptor) + 1)
             self._disk.sync_directory(os.path.dirname(self.path))
         except BaseException:
             os.close(descriptor)

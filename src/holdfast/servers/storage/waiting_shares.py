@@ -164,7 +164,7 @@ class WaitingShares:
             places = self._unsettled[self._spare]
             if self._disk.synchronise:
                 await self._workers.run(synchronise_places, self._disk, self._directory, list(places))
-            await self._workers.run(self._spare.empty_out, self._log.generation)
+            await self._workers.run(self._spare.empty_out)
             self._held.subtract(index for index, _ in places)
             self._held += Counter()  # only those above zero
             places.clear()
