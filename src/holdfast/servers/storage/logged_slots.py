@@ -43,7 +43,7 @@ class SlotChange:
 
 def can_be_logged(vectors: Mapping[int, ShareVectors]) -> bool:
     """Tell whether a change may go into the log: one record holds all of it, and nothing is deleted."""
-    if len(vectors) > 1:
+    if len(vectors) != 1:
         return False
     return all(
         share.new_length != 0 and written_in_memory(share) <= CONTAINER_MAX for share in vectors.values()
