@@ -68,21 +68,19 @@ def check_layout(read: Read, length: int, *, deep: bool = False) -> None:
 
 
 def _check_places(header: ParsedHeader, length: int) -> None:
-    chain = header.share_hashes
-    trees = header.plaintext_hashes, header.crypttext_hashes, header.block_hashes
-    in_order = (
-        header.header_size
-        <= header.data
-        <= trees[0]
-        <= trees[1]
-        <= trees[2]
-        <= chain
-        <= header.extension
-        <= length - header.field_size
-    )
-    if not in_order:
+    places = [
+        header.header_size,
+        header.data,
+        header.plaintext_hashes,
+        header.crypttext_hashes,
+        header.block_hashes,
+        header.share_hashes,
+        header.extension,
+        length - header.field_size,
+    ]
+    if places != sorted(places):
         raise CorruptShareError("the parts of the share do not lie within it, one behind the other")
-    if (chain - trees[0]) % HASH_SIZE or (chain - trees[1]) % HASH_SIZE or (chain - trees[2]) % HASH_SIZE:
+    if any((header.share_hashes - place) % HASH_SIZE for place in places[2:5]):
         raise CorruptShareError("a hash tree of the share is ragged")
 
 
