@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from holdfast.interfaces.storage import Allocation, LeaseSecrets, ShareVectors, WriteVector
 from holdfast.interfaces.storage_errors import NoSpaceError
-from holdfast.interfaces.types import Buffer
 from holdfast.servers.storage.catalog_writer import UnfinishedMoveError
-from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.storage_suite import DATA, ENABLER, INDEX, LEASE, SECRET, SLOT, put_slot, store
-
-
-class FailingDisk(Disk):
-    """A disk whose operations named in ``failing`` find no room."""
-
-    def __init__(self) -> None:
-        super().__init__(synchronise=True)
-        self.failing: set[str] = set()
-
-    def _fail(self, operation: str) -> None:
-        if operation in self.failing:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    def create(self, path: str, size: int) -> tuple[int, bool]:
-        self._fail("create")
-        return super().create(path, size)
-
-    def write(self, descriptor: int, data: Buffer, offset: int) -> None:
-        self._fail("write")
-        super().write(descriptor, data, offset)
-
-    def make_directory(self, path: str) -> None:
-        self._fail("make_directory")
-        super().make_directory(path)
-
-    def sync_file(self, descriptor: int) -> None:
-        self._fail("sync_file")
-        super().sync_file(descriptor)
-
-    def commit(self, commit: Callable[[], None]) -> None:
-        self._fail("commit")
-        super().commit(commit)
-
-    def publish(self, source: str, target: str) -> None:
-        self._fail("publish")
-        super().publish(source, target)
+from holdfast.testing.watched_disk import WatchedDisk
 
 
 @pytest.fixture
-def disk() -> FailingDisk:
-    return FailingDisk()
+def disk() -> WatchedDisk:
+    return WatchedDisk()
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, disk: FailingDisk) -> AsyncIterator[StorageEngine]:
+async def engine(tmp_path: Path, disk: WatchedDisk) -> AsyncIterator[StorageEngine]:
     async with open_storage(tmp_path / "storage", StorageSettings(), b"s" * 20, disk=disk) as engine:
         yield engine
 
 
-async def test_an_allocation_without_room_is_not_accepted(engine: StorageEngine, disk: FailingDisk) -> None:
+async def test_an_allocation_without_room_is_not_accepted(engine: StorageEngine, disk: WatchedDisk) -> None:
     await store(engine, 5, DATA)
     disk.failing = {"create"}
 
@@ -81,7 +43,7 @@ async def test_an_allocation_without_room_is_not_accepted(engine: StorageEngine,
 @pytest.mark.parametrize("operation", ["write", "make_directory", "commit"])
 @pytest.mark.parametrize("size", [48, 200_000])
 async def test_a_write_without_room_can_be_repeated(
-    engine: StorageEngine, disk: FailingDisk, operation: str, size: int
+    engine: StorageEngine, disk: WatchedDisk, operation: str, size: int
 ) -> None:
     data = bytes(range(1, 9)) * (size // 8)
     await engine.allocate(INDEX, frozenset({0}), size, SECRET, LEASE)
@@ -99,7 +61,7 @@ async def test_a_write_without_room_can_be_repeated(
 @pytest.mark.parametrize("operation", ["create", "write", "commit", "sync_file"])
 @pytest.mark.parametrize("size", [100, 200_000])
 async def test_a_slot_stays_as_it_was(
-    engine: StorageEngine, disk: FailingDisk, operation: str, size: int
+    engine: StorageEngine, disk: WatchedDisk, operation: str, size: int
 ) -> None:
     await put_slot(engine, b"a" * size, 0)
     await put_slot(engine, b"b" * size, 1)
@@ -121,7 +83,7 @@ async def test_a_slot_stays_as_it_was(
 @pytest.mark.parametrize("operation", ["create", "write", "make_directory", "commit"])
 @pytest.mark.parametrize("size", [100, 200_000])
 async def test_a_slot_that_finds_no_room_is_not_there(
-    engine: StorageEngine, disk: FailingDisk, operation: str, size: int
+    engine: StorageEngine, disk: WatchedDisk, operation: str, size: int
 ) -> None:
     vectors = {n: ShareVectors(writes=[WriteVector(0, b"a" * size)]) for n in (0, 1)}
     disk.failing = {operation}
@@ -137,7 +99,7 @@ async def test_a_slot_that_finds_no_room_is_not_there(
 
 @pytest.mark.parametrize("size", [100, 200_000])
 async def test_a_change_that_finds_no_room_in_the_log_is_not_made(
-    engine: StorageEngine, disk: FailingDisk, size: int
+    engine: StorageEngine, disk: WatchedDisk, size: int
 ) -> None:
     await put_slot(engine, b"a" * size, 0)
     disk.failing = {"write"}
@@ -156,7 +118,7 @@ async def test_a_change_that_finds_no_room_in_the_log_is_not_made(
 
 @pytest.mark.parametrize("operation", ["make_directory", "commit", "sync_file"])
 async def test_a_change_whose_file_finds_no_room_is_kept_until_it_does(
-    tmp_path: Path, disk: FailingDisk, operation: str
+    tmp_path: Path, disk: WatchedDisk, operation: str
 ) -> None:
     storage = tmp_path / "storage"
     async with open_storage(storage, StorageSettings(), b"s" * 20, disk=disk) as engine:
@@ -179,7 +141,7 @@ async def test_a_change_whose_file_finds_no_room_is_kept_until_it_does(
         assert await engine.read_mutable(SLOT, 1, 0, 200) == b"c"
 
 
-async def test_a_move_that_failed_is_made_good(engine: StorageEngine, disk: FailingDisk) -> None:
+async def test_a_move_that_failed_is_made_good(engine: StorageEngine, disk: WatchedDisk) -> None:
     await engine.allocate(INDEX, frozenset({0}), 48, SECRET, LEASE)
     disk.failing = {"publish"}
     with pytest.raises(UnfinishedMoveError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,52 +17,24 @@ from holdfast.interfaces.storage import LeaseSecrets, ShareVectors, StoreRequest
 from holdfast.interfaces.storage_errors import ShareConflictError, WrongSecretError
 from holdfast.servers.storage import waiting_shares
 from holdfast.servers.storage.catalog import Kind
-from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
 from holdfast.servers.storage.logged_slots import CONTAINER_MAX
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.storage_suite import DATA, ENABLER, INDEX, LEASE, SECRET, SLOT, put_slot
+from holdfast.testing.watched_disk import WatchedDisk
 
 OTHER_LEASE = LeaseSecrets(b"R" * 32, b"C" * 32)
 SEED = b"s" * 20
 NUMBERS = (0, 1)
 
 
-class CountingDisk(Disk):
-    """Counts what makes data durable, and files that are made."""
-
-    def __init__(self) -> None:
-        super().__init__(synchronise=True)
-        self.syncs = self.files = 0
-
-    def sync_data(self, descriptor: int) -> None:
-        self.syncs += 1
-        super().sync_data(descriptor)
-
-    def sync_file(self, descriptor: int) -> None:
-        self.syncs += 1
-        super().sync_file(descriptor)
-
-    def sync_directory(self, path: str) -> None:
-        self.syncs += 1
-        super().sync_directory(path)
-
-    def commit(self, commit: Callable[[], None]) -> None:
-        self.syncs += 1
-        super().commit(commit)
-
-    def create_with(self, path: str, content: bytes) -> None:
-        self.files += 1
-        super().create_with(path, content)
+@pytest.fixture
+def disk() -> WatchedDisk:
+    return WatchedDisk()
 
 
 @pytest.fixture
-def disk() -> CountingDisk:
-    return CountingDisk()
-
-
-@pytest.fixture
-async def engine(tmp_path: Path, disk: CountingDisk) -> AsyncIterator[StorageEngine]:
+async def engine(tmp_path: Path, disk: WatchedDisk) -> AsyncIterator[StorageEngine]:
     async with open_storage(tmp_path / "storage", StorageSettings(), SEED, disk=disk) as engine:
         yield engine
 
@@ -80,16 +52,16 @@ def file_of(directory: Path, number: int) -> Path:
 
 
 async def test_a_change_costs_one_synchronisation_and_many_make_one_file(
-    engine: StorageEngine, disk: CountingDisk, tmp_path: Path
+    engine: StorageEngine, disk: WatchedDisk, tmp_path: Path
 ) -> None:
     await put_slot(engine, b"first", 0)
-    syncs, files = disk.syncs, disk.files
+    syncs, files = disk.syncs, disk.done["create_with"]
     for count in range(20):
         await put_slot(engine, b"change %d" % count, 0)
-    assert (disk.syncs - syncs, disk.files - files) == (20, 0)
+    assert (disk.syncs - syncs, disk.done["create_with"] - files) == (20, 0)
     assert not file_of(tmp_path, 0).exists()
     await engine.settle()
-    assert disk.files - files == 1
+    assert disk.done["create_with"] - files == 1
     assert b"change 19" in file_of(tmp_path, 0).read_bytes()
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import shutil
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,15 +21,15 @@ from holdfast.interfaces.storage import (
     WriteVector,
 )
 from holdfast.interfaces.storage_errors import NoSpaceError, ShareConflictError
-from holdfast.interfaces.types import Buffer, StorageIndex
+from holdfast.interfaces.types import StorageIndex
 from holdfast.protocol import storage_calls as calls
 from holdfast.protocol import storage_extensions as extensions
 from holdfast.protocol.store_messages import STORE_ALL_BODY_MAX, decode_store_answer, encode_store_requests
 from holdfast.servers.storage import waiting_shares
-from holdfast.servers.storage.disk import Disk
 from holdfast.servers.storage.engine import StorageEngine, open_storage
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.storage_server import ServedStorage
+from holdfast.testing.watched_disk import WatchedDisk
 from holdfast.wire.client import Address, ServerConnections
 from holdfast.wire.pinning import pinning_ssl_context
 
@@ -55,52 +53,6 @@ def client_of(server: ServedStorage) -> HttpStorageServer:
         [Address("127.0.0.1", server.port)], server.identity.spki_hash, pinning_ssl_context()
     )
     return HttpStorageServer(connections, server.identity.swissnum, lambda _: None)
-
-
-class WatchedDisk(Disk):
-    """Counts synchronisations, and finds no room for what is named in ``failing``."""
-
-    def __init__(self) -> None:
-        super().__init__(synchronise=True)
-        self.syncs = 0
-        self.failing: set[str] = set()
-        self.gate = threading.Event()  # that files pass which are made in one go
-        self.gate.set()
-
-    def _fail(self, operation: str) -> None:
-        if operation in self.failing:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    def write(self, descriptor: int, data: Buffer, offset: int) -> None:
-        self._fail("write")
-        super().write(descriptor, data, offset)
-
-    def create_with(self, path: str, content: bytes) -> None:
-        self._fail("create_with")
-        self.gate.wait(10)
-        super().create_with(path, content)
-
-    def sync_data(self, descriptor: int) -> None:
-        self._fail("sync_data")
-        self.syncs += 1
-        super().sync_data(descriptor)
-
-    def sync_file(self, descriptor: int) -> None:
-        self.syncs += 1
-        super().sync_file(descriptor)
-
-    def sync_directory(self, path: str) -> None:
-        self.syncs += 1
-        super().sync_directory(path)
-
-    def sync_everything(self, path: str) -> bool:
-        self._fail("sync_everything")
-        return super().sync_everything(path)
-
-    def commit(self, commit: Callable[[], None]) -> None:
-        self._fail("commit")
-        self.syncs += 1
-        super().commit(commit)
 
 
 @pytest.fixture
