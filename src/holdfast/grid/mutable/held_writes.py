@@ -27,13 +27,11 @@ async def until_decided(held: asyncio.Future[bool]) -> None:
         raise WithdrawnError("withdrawn")
 
 
-def held_back(writes: Sequence[Write], held: asyncio.Future[bool] | None) -> list[StreamedWrite]:
-    """Return writes the last byte of which comes once ``held`` is done."""
-    streamed = [StreamedWrite(offset, len(data), partial(_pieces, data)) for offset, data in writes]
-    if held is not None:
-        offset, data = writes[-1]
-        streamed[-1] = StreamedWrite(offset, len(data), partial(_pieces_but_the_last, data, held))
-    return streamed
+def held_back(writes: Sequence[Write], held: asyncio.Future[bool]) -> list[StreamedWrite]:
+    """Return writes the last byte of which comes once ``held`` says so; if it says no, they break off."""
+    *others, (offset, data) = writes
+    streamed = [StreamedWrite(start, len(piece), partial(_pieces, piece)) for start, piece in others]
+    return [*streamed, StreamedWrite(offset, len(data), partial(_pieces_but_the_last, data, held))]
 
 
 async def _pieces(data: Buffer) -> AsyncIterator[Buffer]:

@@ -301,18 +301,19 @@ class Publisher:
     ) -> ReadTestWriteResult:
         goal, service, lease = publication.goal, server.service, server.lease(self._index)
         enabler = write_enabler(self._master, server.record.server_seed)
-        one = len(numbers) == 1 and numbers[0] not in goal.deleted(server.id)
-        if held is not None and not one:
-            await until_decided(held)
-        ahead = held is not None and not held.done()
-        if not one or (self._stream_of is None and not ahead):
+        number, one = numbers[0], len(numbers) == 1 and numbers[0] not in goal.deleted(server.id)
+        if one and self._stream_of is not None:
+            writes = self._stream_of(number)
+        elif one and held is not None and not held.done():
+            writes = held_back(writes_of(number), held)
+        else:
+            if held is not None:
+                await until_decided(held)
             vectors = self._vectors(goal, server.id, numbers, writes_of)
             return await service.read_test_write(
                 self._index, enabler, lease, vectors, publication.read_vector
             )
-        (number,) = numbers
         test = unchanged_test(self._sighting.map, Place(server.id, number))
-        writes = held_back(writes_of(number), held) if self._stream_of is None else self._stream_of(number)
         return await service.write_share(
             self._index, enabler, lease, number, [test], writes, publication.read_vector
         )

@@ -19,8 +19,8 @@ from holdfast.servers.storage.disk import refusal_of
 from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.share_files import ShareImage, SlotShare
 from holdfast.servers.storage.share_log import LoggedShare
-from holdfast.servers.storage.slot_edit import holds, plan_edit
-from holdfast.servers.storage.slot_images import image_of, new_image
+from holdfast.servers.storage.slot_edit import end_of_writes, holds, plan_edit
+from holdfast.servers.storage.slot_images import images_of, new_image
 from holdfast.servers.storage.slot_reading import check_enabler, check_kind, opened_slot, read_all
 
 CONTAINER_MAX = 512 * 1024  # bytes of a container that goes into the log
@@ -45,21 +45,9 @@ def can_be_logged(vectors: Mapping[int, ShareVectors]) -> bool:
     """Tell whether a change may go into the log: one record holds all of it, and nothing is deleted."""
     if len(vectors) != 1:
         return False
-    return all(
-        share.new_length != 0 and written_in_memory(share) <= CONTAINER_MAX for share in vectors.values()
-    )
-
-
-def written_in_memory(share: ShareVectors) -> int:
-    """Return where the writes of a share end; more than any size if their data are not in memory."""
-    if not all(isinstance(write.data, bytes) for write in share.writes):
-        return CONTAINER_MAX + 1
-    return max((write.offset + len(write.data) for write in share.writes), default=0)
-
-
-def images_of(waiting: Mapping[int, LoggedShare]) -> dict[int, ShareImage]:
-    """Return mutable shares that wait for their files."""
-    return {number: image_of(share.data) for number, share in waiting.items()}
+    (share,) = vectors.values()
+    in_memory = all(isinstance(write.data, bytes) for write in share.writes)
+    return in_memory and share.new_length != 0 and end_of_writes(share) <= CONTAINER_MAX
 
 
 class LoggedSlots:

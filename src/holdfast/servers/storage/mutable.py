@@ -32,12 +32,12 @@ from holdfast.servers.storage.logged_slots import (
     NotLoggedError,
     SlotChange,
     can_be_logged,
-    images_of,
 )
 from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.redo import CONTENT_MAX
 from holdfast.servers.storage.share_files import ShareImage, SlotShare
-from holdfast.servers.storage.slot_edit import SlotEdit, holds, plan_edit, write_container
+from holdfast.servers.storage.slot_edit import SlotEdit, end_of_writes, holds, plan_edit, write_container
+from holdfast.servers.storage.slot_images import images_of
 from holdfast.servers.storage.slot_reading import check_enabler, check_kind, opened_slot, read_all
 
 AROUND_DATA = 1 << 20  # bytes of a large request that may be something else than contents of shares
@@ -109,7 +109,7 @@ class MutableSlots:
                     return await self._logged.carry_out(change)
             await self._ready(index, to_write=bool(vectors))
             job = partial(self._prepare, index, write_enabler, lease, vectors, read_vector)
-            if all(_written_size(share) <= SMALL_MAX for share in vectors.values()):
+            if all(end_of_writes(share) <= SMALL_MAX for share in vectors.values()):
                 with suppress(_NotSmallError):
                     return (await self._in_one_step(job)).result
             outcome = await self._parts.workers.run(job)
@@ -163,9 +163,9 @@ class MutableSlots:
         """
         parts = self._parts
         async with parts.locks.hold_as_it_is(index):
-            images = images_of(parts.waiting.of(index, Kind.MUTABLE))
             if parts.waiting.of(index, Kind.IMMUTABLE):
                 return {}
+            images = images_of(parts.waiting.of(index))
             return await parts.workers.run(self._read_slot, index, ranges, numbers, images)
 
     def _read_slot(
@@ -343,7 +343,3 @@ class MutableSlots:
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:
             self._parts.disk.remove(self._parts.directory.waiting(name))
-
-
-def _written_size(share: ShareVectors) -> int:
-    return max((write.offset + len(write.data) for write in share.writes), default=0)

@@ -59,6 +59,11 @@ class SlotEdit:
         return max(0, self.written_size - self.old_size)
 
 
+def end_of_writes(vectors: ShareVectors) -> int:
+    """Return where in a share its writes end."""
+    return max((write.offset + len(write.data) for write in vectors.writes), default=0)
+
+
 def plan_edit(share: SlotShare | None, vectors: ShareVectors, size_max: int) -> SlotEdit:
     """Work out the sizes that the writes of ``vectors`` lead to.
 
@@ -66,8 +71,7 @@ def plan_edit(share: SlotShare | None, vectors: ShareVectors, size_max: int) -> 
         TooLargeError: the share would exceed ``size_max`` bytes on the way.
     """
     old_size = 0 if share is None else share.size
-    written = max((write.offset + len(write.data) for write in vectors.writes), default=0)
-    written_size = max(old_size, written)
+    written_size = max(old_size, end_of_writes(vectors))
     if written_size > size_max:
         raise TooLargeError("the share would be larger than this server allows")
     old_extra = MUTABLE_HEADER_SIZE

@@ -5,7 +5,7 @@ Source: docs/spec/storage-disk.md, sections 4 and 8.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from holdfast.formats.containers import (
     EXTRA_COUNT_SIZE,
@@ -20,6 +20,7 @@ from holdfast.formats.containers import (
 )
 from holdfast.interfaces.storage import WriteVector
 from holdfast.servers.storage.share_files import ShareImage, SlotShare, read_fully
+from holdfast.servers.storage.share_log import LoggedShare
 from holdfast.servers.storage.slot_edit import SlotEdit, kept_ranges
 
 
@@ -35,6 +36,11 @@ def image_of(content: bytes) -> ShareImage:
     begin = container.extra_offset
     count = content[begin : begin + EXTRA_COUNT_SIZE]
     return ShareImage(content, container, check_extra_leases(container, count, len(content)))
+
+
+def images_of(waiting: Mapping[int, LoggedShare]) -> dict[int, ShareImage]:
+    """Return mutable shares that wait for their files, by number."""
+    return {number: image_of(share.data) for number, share in waiting.items()}
 
 
 def new_image(
