@@ -175,6 +175,29 @@ async def test_silent_peers_are_dropped(peer: Peer) -> None:
         assert not server.connections
 
 
+async def test_a_file_is_sent_as_it_is_whether_or_not_the_system_has_it_in_memory(
+    peer: Peer, tmp_path: Path
+) -> None:
+    content = os.urandom(5_000_007)
+    path = tmp_path / "file"
+    path.write_bytes(content)
+
+    async def handler(request: Request) -> Response:
+        return Response(206, (), FileRange(os.open(path, os.O_RDONLY), 3, len(content) - 3))
+
+    async with serve(handler, "127.0.0.1", 0, peer.context()) as server:
+        client = connections(server, peer.pin)
+        for cached in (True, False):
+            if not cached:
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            got = bytearray(len(content) - 3)
+            assert (await get(client, "/", memoryview(got)))[0] == 206
+            assert got == content[3:]
+        client.close()
+
+
 async def test_a_reader_that_does_not_read_is_dropped(peer: Peer, tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(bytes(32 << 20))

@@ -23,6 +23,7 @@ from holdfast.errors import ConfigError, HoldfastError, InputError
 from holdfast.node.config import NodeConfig, load_config
 from holdfast.node.controlled_node import ControlledProcess
 from holdfast.node.event_loop import loop_factory, prefer_the_event_loop
+from holdfast.node.freed_memory import keep_freed_memory
 from holdfast.node.identity import NodeIdentity, load_node_identity
 from holdfast.node.introducer_nurls import nurls_of, write_introducer_nurls
 from holdfast.node.listening import listening
@@ -73,6 +74,7 @@ def run_node(
         withdraw(directory)
         log_to_directory(directory, config.logs)
         prefer_the_event_loop()
+        keep_freed_memory()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_Process(directory, config).run(exit_with_parent, on_serving))
 

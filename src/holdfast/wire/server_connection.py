@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEND_PIECE = 1024 * 1024  # bytes read from a file and handed to the transport at once
-INLINE_READ_MAX = 64 * 1024  # bytes of a file read without leaving the event loop, if cached
+JOINED_MAX = 64 * 1024  # bytes of a file sent in one piece with the head
 DISCARDED_MAX = 256 * 1024  # bytes of a body that nobody wants, for which a connection is kept
 LINGER_S = 5.0
 FOREVER = float("inf")
@@ -291,7 +291,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             if head_only:
                 await self._write(head)
                 return
-            if piece.length <= INLINE_READ_MAX:
+            if piece.length <= JOINED_MAX:
                 await self._write(head + await self._read_file(piece.descriptor, piece.offset, piece.length))
                 return
             await self._write(head)
@@ -301,8 +301,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         finally:
             os.close(piece.descriptor)
 
-    async def _read_file(self, descriptor: int, offset: int, length: int) -> bytes:
-        data = _cached_read(descriptor, offset, length) if length <= INLINE_READ_MAX else None
+    async def _read_file(self, descriptor: int, offset: int, length: int) -> bytes | bytearray:
+        data: bytes | bytearray | None = _cached_read(descriptor, offset, length)
         if data is None:
             data = await self._loop.run_in_executor(None, _read_fully, descriptor, offset, length)
         if len(data) != length:
@@ -351,7 +351,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         elif left:
             raise ConnectionError("the answer is not as long as was said")
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes | bytearray) -> None:
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the peer went away")
         self._transport.write(data)
@@ -361,7 +361,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             self.deadline = FOREVER
 
 
-def _cached_read(descriptor: int, offset: int, length: int) -> bytes | None:
+def _cached_read(descriptor: int, offset: int, length: int) -> bytearray | None:
     """Return the bytes if the system has them in memory, else None."""
     if not hasattr(os, "RWF_NOWAIT"):
         return None
@@ -370,7 +370,7 @@ def _cached_read(descriptor: int, offset: int, length: int) -> bytes | None:
         count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
     except OSError:  # not cached, or the file system cannot tell
         return None
-    return bytes(buffer) if count == length else None
+    return buffer if count == length else None
 
 
 def _read_fully(descriptor: int, offset: int, length: int) -> bytes:

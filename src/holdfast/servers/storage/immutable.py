@@ -25,10 +25,13 @@ from holdfast.interfaces.types import Buffer, StorageIndex
 from holdfast.servers.storage.catalog import Changes, Kind
 from holdfast.servers.storage.catalog_writer import UnfinishedMoveError
 from holdfast.servers.storage.disk import refusal_of
+from holdfast.servers.storage.disk_pace import DiskPace
 from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.redo import CONTENT_MAX
 from holdfast.servers.storage.upload_ends import UploadEnds
 from holdfast.servers.storage.uploads import Claim, Upload
+
+AT_ONCE_S = 0.002  # such a piece that goes into the system's memory is there sooner than in a thread
 
 
 class NonsenseError(Exception):
@@ -49,6 +52,7 @@ class ImmutableWrites:
     def __init__(self, parts: StorageParts, ends: UploadEnds) -> None:
         self._parts = parts
         self._ends = ends
+        self._pace = DiskPace(parts.workers, AT_ONCE_S)
 
     async def write(
         self,
@@ -121,7 +125,7 @@ class ImmutableWrites:
                     raise BadRequestError("the body is longer than the range")
                 claim.busy = True
                 try:
-                    await self._parts.workers.run(self._write_new, upload, descriptor, position, piece)
+                    await self._pace.run(self._write_new, upload, descriptor, position, piece)
                 except OSError as error:
                     raise refusal_of(error) from error
                 finally:

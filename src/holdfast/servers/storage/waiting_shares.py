@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,6 +22,7 @@ from holdfast.servers.storage.catalog import Catalog, Kind
 from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk, refusal_of
+from holdfast.servers.storage.disk_pace import DiskPace
 from holdfast.servers.storage.logged_files import Place, entries, put_into_place
 from holdfast.servers.storage.redo import synchronise_places
 from holdfast.servers.storage.share_log import LoggedShare, ShareLog, log_paths
@@ -36,7 +36,6 @@ WAITING_MAX = 8 << 20  # bytes; so many are put into their places at once
 LOG_SIZE = 12 << 20  # bytes; a log of this length is emptied
 LOG_SIZE_MAX = 32 << 20  # bytes; whoever would make it longer waits
 AT_ONCE_S = 0.005  # a disk that takes no longer is not worth a thread
-NEWEST = 0.2  # weight of the newest measurement in the average
 
 
 class Intake(Protocol):
@@ -83,7 +82,7 @@ class WaitingShares:
         self._queue: list[Intake] = []
         self._committing: asyncio.Future[None] | None = None
         self._submitted_at = -1.0
-        self._commit_s = 2 * AT_ONCE_S  # moving average
+        self._pace = DiskPace(workers, AT_ONCE_S)
         self._placing: asyncio.Task[None] | None = None
         self._settling = asyncio.Lock()
         self._settler: asyncio.Task[None] | None = None
@@ -187,15 +186,14 @@ class WaitingShares:
 
     def _commit_queue(self) -> None:
         queue, self._queue = self._queue, []
-        if self._commit_s <= AT_ONCE_S:
-            self._finish_commit(self._commit(queue))
+        if self._pace.quick:
+            self._finish_commit(self._pace.timed(self._commit, queue))
         else:
-            task = self._loop.create_task(self._workers.run(self._commit, queue))
+            task = self._loop.create_task(self._workers.run(self._pace.timed, self._commit, queue))
             task.add_done_callback(lambda task: self._finish_commit(task.result()))
 
     def _commit(self, queue: Sequence[Intake]) -> list[_Outcome]:
         """Append what is to be taken in to the log. Blocks."""
-        began = time.perf_counter()
         outcomes: list[_Outcome] = []
         for intake in queue:
             try:
@@ -208,7 +206,6 @@ class WaitingShares:
                 self._log.append(shares)
             except OSError as failure:
                 outcomes = [(intake, (), error or failure) for intake, _, error in outcomes]
-        self._commit_s += NEWEST * (time.perf_counter() - began - self._commit_s)
         return outcomes
 
     def _finish_commit(self, outcomes: Sequence[_Outcome]) -> None:
