@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from holdfast.testing.tahoe_directories import TahoeChild, TahoeDirectories
 from holdfast.testing.tahoe_peer import TahoeClient, TahoeGrid
-from holdfast_side import command, figure, run
+from holdfast_side import ROUNDS, command, figure, median_of_rounds, run, settle
 from opponent import ENCODING, SERVERS
 
 JOBS = {
@@ -63,7 +63,7 @@ class Repeats:
         self.short = 3 if quick else 15
         self.long = 1 if quick else 5
         self.copied = COPIED_QUICKLY if quick else COPIED
-        self.copies = 1 if quick else 2
+        self.rounds = 1 if quick else ROUNDS
 
 
 def milliseconds(seconds: list[float]) -> dict[str, Any]:
@@ -88,6 +88,7 @@ def make_files(directory: Path, count: int) -> Path:
 def repeated(times: int, job: Callable[[int], object]) -> dict[str, Any]:
     """Do a job once unmeasured, then ``times`` times; ``job`` is given a number that is another each time."""
     job(-1)
+    settle()
     seconds = []
     for number in range(times):
         began = time.perf_counter()
@@ -130,27 +131,26 @@ def measure_theirs(client: TahoeClient, tahoe: Path, directory: Path, *, quick: 
     if client.get(file) != contents[repeats.long - 1]:
         raise RuntimeError("the file differs from what was stored")
 
-    seconds = []
-    for turn in range(repeats.copies):
-        source, target = make_files(directory, repeats.copied), drive.create()
-        began = time.perf_counter()
-        subprocess.run(
-            [tahoe, "-d", client.directory, "cp", "-r", source, f"{target}/copied"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        seconds.append(time.perf_counter() - began)
-        if len(drive.list(target, ["copied", source.name])) != repeats.copied:
-            raise RuntimeError(f"not all was copied in turn {turn}")
-        shutil.rmtree(source)
-    figures["cp_500"] = milliseconds(seconds)
+    source, target = make_files(directory, repeats.copied), drive.create()
+    settle()
+    began = time.perf_counter()
+    subprocess.run(
+        [tahoe, "-d", client.directory, "cp", "-r", source, f"{target}/copied"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    figures["cp_500"] = milliseconds([time.perf_counter() - began])
+    if len(drive.list(target, ["copied", source.name])) != repeats.copied:
+        raise RuntimeError("not all was copied")
+    shutil.rmtree(source)
     return figures
 
 
 def added_at_once(drive: TahoeDirectories, directory: str, times: int) -> dict[str, Any]:
     """Add children many at a time; return how many a second."""
     numbers = range(AT_ONCE * times)
+    settle()
     began = time.perf_counter()
     with ThreadPoolExecutor(AT_ONCE) as threads:
         list(
@@ -169,6 +169,7 @@ def added_at_once(drive: TahoeDirectories, directory: str, times: int) -> dict[s
 async def repeated_here(times: int, job: Callable[[int], Awaitable[object]]) -> dict[str, Any]:
     """Do what ``repeated`` does."""
     await job(-1)
+    settle()
     seconds = []
     for number in range(times):
         began = time.perf_counter()
@@ -231,46 +232,49 @@ async def measure_ours(node: Path, directory: Path, *, quick: bool) -> dict[str,
         if await file.download_to_data() != contents[repeats.long - 1]:
             raise RuntimeError("the file differs from what was stored")
 
-        seconds = []
-        for turn in range(repeats.copies):
-            source, target = make_files(directory, repeats.copied), await drive.create_directory()
-            await all_keys_ready(grid)
-            began = time.perf_counter()
-            await asyncio.to_thread(
-                command, "cp", "-q", "-r", "--node", str(node), str(source), f"{target.get_uri()}/copied"
-            )
-            seconds.append(time.perf_counter() - began)
-            copied = await target.get_child_at_path(f"copied/{source.name}")
-            assert isinstance(copied, GridDirectoryNode)
-            if len(await copied.list()) != repeats.copied:
-                raise RuntimeError(f"not all was copied in turn {turn}")
-            shutil.rmtree(source)
-        figures["cp_500"] = milliseconds(seconds)
+        source, target = make_files(directory, repeats.copied), await drive.create_directory()
+        await all_keys_ready(grid)
+        settle()
+        began = time.perf_counter()
+        await asyncio.to_thread(
+            command, "cp", "-q", "-r", "--node", str(node), str(source), f"{target.get_uri()}/copied"
+        )
+        figures["cp_500"] = milliseconds([time.perf_counter() - began])
+        copied = await target.get_child_at_path(f"copied/{source.name}")
+        assert isinstance(copied, GridDirectoryNode)
+        if len(await copied.list()) != repeats.copied:
+            raise RuntimeError("not all was copied")
+        shutil.rmtree(source)
     return figures
 
 
 def measure_directories(directory: Path, *, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Start both grids below ``directory``, one after the other; return the figures of both, ours last."""
+    """Measure both sides below ``directory``, in turn, in rounds; return the figures of both, ours last."""
     make_peer_env = Path(__file__).resolve().parent.parent / "tests/interop/make_peer_env.py"
     made = subprocess.run([sys.executable, make_peer_env], check=True, stdout=subprocess.PIPE, text=True)
     tahoe = Path(made.stdout.strip())
-    for name in ("tahoe", "holdfast", "files"):
-        (directory / name).mkdir(parents=True)
-    with TahoeGrid(tahoe, directory / "tahoe", SERVERS) as grid:
-        client = grid.start_client("client", ENCODING)
-        theirs = measure_theirs(client, tahoe, directory / "files", quick=quick)
-    node = directory / "holdfast/grid"
+    theirs, ours = [], []
+    for number in range(Repeats(quick=quick).rounds):
+        place = directory / f"round-{number}"
+        for name in ("tahoe", "holdfast", "files"):
+            (place / name).mkdir(parents=True)
+        with TahoeGrid(tahoe, place / "tahoe", SERVERS) as grid:
+            client = grid.start_client("client", ENCODING)
+            theirs.append(measure_theirs(client, tahoe, place / "files", quick=quick))
+        ours.append(on_our_grid(place / "holdfast/grid", place / "files", quick=quick))
+    return median_of_rounds(theirs), median_of_rounds(ours)
+
+
+def on_our_grid(node: Path, files: Path, *, quick: bool) -> dict[str, Any]:
+    """Start a grid, run every job in a process of its own, stop it."""
     command("grid", "start", str(node), "--servers", str(SERVERS))
     try:
-        arguments = ["--node", str(node), "--files", str(directory / "files")]
-        ours = subprocess.run(
-            [sys.executable, __file__, *arguments, *(["--quick"] if quick else [])],
-            check=True,
-            stdout=subprocess.PIPE,
-        )
+        arguments = ["--node", str(node), "--files", str(files), *(["--quick"] if quick else [])]
+        done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE)
     finally:
         command("grid", "stop", str(node))
-    return theirs, json.loads(ours.stdout)
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
 def table(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

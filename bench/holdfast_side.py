@@ -31,6 +31,7 @@ AT_A_TIME = 8
 HEAD_SIZE = 4096
 HEAD_READS = 5
 GRID_TIMEOUT_S = 120
+ROUNDS = 3  # of each comparison
 
 
 class HashTarget:
@@ -58,6 +59,22 @@ class HashTarget:
         return self._hash.digest()
 
 
+def settle() -> None:
+    """Wait until the disk has all that was written before: no job pays for what another one left."""
+    os.sync()
+
+
+def median_of_rounds(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return figures that are the medians of all rounds that have them; ``rounds`` holds each one's value."""
+    figures: dict[str, Any] = {}
+    for name, last in rounds[-1].items():
+        found = [each[name] for each in rounds if name in each]
+        values = [one["value"] for one in found]
+        seconds = [second for one in found for second in one["seconds"]]
+        figures[name] = {**last, "value": statistics.median(values), "seconds": seconds, "rounds": values}
+    return figures
+
+
 def figure(value: float, unit: str, seconds: list[float], **more: float) -> dict[str, Any]:
     return {"value": value, "unit": unit, "seconds": seconds, **more}
 
@@ -81,10 +98,12 @@ async def measure_large(
     puts, gets, uri = [], [], ""
     for _ in range(repeats):
         path, expected = random_file(directory, size)
+        settle()
         began = time.perf_counter()
         uri = str(await grid.upload(FileNameSource(path)))
         puts.append(time.perf_counter() - began)
         path.unlink()
+        settle()
         began = time.perf_counter()
         download = await grid.download(uri, HashTarget())
         gets.append(time.perf_counter() - began)
@@ -114,9 +133,11 @@ async def measure_small(grid: Any, at_a_time: int) -> tuple[dict[str, Any], dict
             value: bytes = (await grid.download(uri, DataTarget())).value
             return value
 
+    settle()
     began = time.perf_counter()
     uris = await asyncio.gather(*(put(content) for content in contents))
     put_s = time.perf_counter() - began
+    settle()
     began = time.perf_counter()
     got = await asyncio.gather(*(get(uri) for uri in uris))
     get_s = time.perf_counter() - began

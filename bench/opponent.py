@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from holdfast.testing.tahoe_peer import ClientSettings, TahoeClient, TahoeGrid
+from holdfast_side import settle
 
 MB = 1_000_000
 SERVERS = 10
@@ -99,9 +100,11 @@ def measure_large(
     puts, gets, caps = [], [], []
     for _ in range(repeats):
         with random_file(directory, size) as (path, expected):
+            settle()
             seconds, cap = timed(upload, client, path)
         puts.append(seconds)
         caps.append(cap)
+        settle()
         seconds, got = timed(download_digest, client, cap)
         gets.append(seconds)
         if got != expected:
@@ -113,7 +116,9 @@ def measure_small(client: TahoeClient, at_a_time: int) -> tuple[Figure, Figure]:
     """Return the figures of putting and getting many small files with ``at_a_time`` requests under way."""
     contents = [os.urandom(SMALL_SIZE) for _ in range(SMALL_FILES)]
     with ThreadPoolExecutor(at_a_time) as pool:
+        settle()
         put_seconds, caps = timed(run_all, pool, client.put, contents)
+        settle()
         get_seconds, got = timed(run_all, pool, client.get, caps)
     if got != contents:
         raise RuntimeError("a small file differs from what was uploaded")

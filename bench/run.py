@@ -2,8 +2,9 @@
 libraries it replaces. Writes `bench/results/results.json`, a table and a chart, and the table of the README.
 
 Each side runs ten storage servers and one client as it comes (fsync on for Holdfast); what is compared is
-the ratio, since a machine's speed drifts. Files are measured in rounds in which the two sides follow one
-another; what is shown is the median of the rounds.
+the ratio, since a machine's speed drifts. Files and directories are measured in rounds in which the two
+sides follow one another; what is shown is the median of the rounds. Before each job the disk gets to write
+what is left of the one before.
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import directories
 import kernel
 import vdrive
-from holdfast_side import measure_holdfast
+from holdfast_side import ROUNDS, measure_holdfast, median_of_rounds
 from opponent import measure_opponent
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 SPARSE_SIZE = 10_000_000_000  # bytes
-ROUNDS = 3
 REPEATS = 2  # of the file of 100 MB in each round
 SECONDS_KEPT_MAX = 100  # measurements of one figure that are written down
 BEGIN, END = "<!-- figures of make bench: begin -->", "<!-- figures of make bench: end -->"
@@ -169,13 +169,7 @@ def measure_files(directory: Path, *, quick: bool) -> tuple[dict[str, Any], dict
 
 def median_of(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Return results whose figures are the medians of all rounds that have them."""
-    figures: dict[str, Any] = {}
-    for name, last in results[-1]["figures"].items():
-        found = [result["figures"][name] for result in results if name in result["figures"]]
-        values = [figure["value"] for figure in found]
-        seconds = [second for figure in found for second in figure["seconds"]]
-        figures[name] = {**last, "value": statistics.median(values), "seconds": seconds, "rounds": values}
-    return {**results[-1], "figures": figures}
+    return {**results[-1], "figures": median_of_rounds([result["figures"] for result in results])}
 
 
 def without_long_lists(value: Any) -> Any:
