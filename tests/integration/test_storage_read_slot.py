@@ -77,7 +77,7 @@ shares=1 ranges=0+1&shares= ranges=0+1&shares=1,0 ranges=0+1&shares=256 ranges=0
 @pytest.mark.parametrize("query", ["", "ranges=" + "0+1," * 30 + "0+1", *NONSENSE.split()])
 async def test_nonsense_is_refused(server: ServedStorage, query: str) -> None:
     with pytest.raises(BadRequestError):
-        extensions.parse_read_slot_query(query)
+        extensions.parse_read_query(query)
     assert (await server.request("GET", f"{PATH}?{query}")).status == 400
 
 

@@ -166,7 +166,7 @@ async def test_malformed_requests_are_refused_and_change_nothing(
     ]
     if numbers is not None:
         headers.append((extensions.NUMBERS_HEADER, numbers))
-    path = extensions.store_path(INDEX)
+    path = extensions.shares_path(INDEX)
     connection = await connected(server)
     answer = await connection.request("POST", path, headers, body)
     assert answer.status == status
@@ -175,6 +175,6 @@ async def test_malformed_requests_are_refused_and_change_nothing(
     strangers = await (await connected(server)).request("POST", path, [], body)
     assert strangers.status == 401
     secretless = await (await connected(server)).request(
-        "POST", extensions.store_path(INDEX), headers[:1], body
+        "POST", extensions.shares_path(INDEX), headers[:1], body
     )
     assert secretless.status == 400

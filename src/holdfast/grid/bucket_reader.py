@@ -40,14 +40,21 @@ class RemoteBucketReader:
         number: int,
         shares_total: int = SHARES_MAX,
         guess: ShareLayout | None = None,
+        whole: bytes | None = None,
     ) -> None:
+        """
+        Args:
+            guess: where the parts of the share probably are.
+            whole: all of the share, if it is here already; then nothing is asked of the server.
+        """
         self._service = service
         self._index = index
         self._number = number
         self._shares_total = shares_total
         self._guess = guess
         self._segmentation: Segmentation | None = None
-        self._spans: list[tuple[int, bytes]] = []
+        self._is_here = whole is not None
+        self._spans: list[tuple[int, bytes]] = [] if whole is None else [(0, whole)]
         self._header: ParsedHeader | None = None
         self._opening = asyncio.Lock()
 
@@ -68,7 +75,10 @@ class RemoteBucketReader:
         if known is not None:
             out[:] = known
             return
-        if await self._service.read_immutable_into(self._index, self._number, offset, out) != len(out):
+        count = 0
+        if not self._is_here:
+            count = await self._service.read_immutable_into(self._index, self._number, offset, out)
+        if count != len(out):
             raise CorruptShareError(f"corruption in share[{offset}-{offset + len(out)}): cut short")
 
     async def get_plaintext_hashes(self) -> list[Hash]:
@@ -109,7 +119,8 @@ class RemoteBucketReader:
         """Return the layout the share itself states, fetching what is likely to be needed with it."""
         async with self._opening:
             if self._header is None:
-                await self._prefetch()
+                if not self._is_here:
+                    await self._prefetch()
                 start = self._known_from(0)
                 self._header = parse_header(start[:HEADER_SIZE_MAX])
         return self._header
@@ -149,7 +160,9 @@ class RemoteBucketReader:
         known = self._known(offset, length)
         if known is not None:
             return bytes(known)
-        data = await self._service.read_immutable(self._index, self._number, offset, length)
+        data = b""
+        if not self._is_here:
+            data = await self._service.read_immutable(self._index, self._number, offset, length)
         if len(data) != length:
             raise CorruptShareError(f"corruption in share[{offset}-{offset + length}): cut short")
         return data

@@ -133,11 +133,18 @@ class Downloader:
         asked = {server.id: server for server in servers}
         order = {server.id: i for i, server in enumerate(servers)}
 
-        def found(server: KnownServer, number: int) -> None:
-            reader = RemoteBucketReader(server.service, index, number, identity.shares_total, guess)
+        def found(server: KnownServer, number: int, whole: bytes | None) -> None:
+            reader = RemoteBucketReader(server.service, index, number, identity.shares_total, guess, whole)
             decoder.add_shareholder(server.id, number, reader, order[server.id])
 
-        finder = ShareFinder(index, servers, identity.shares_needed, found, problems.note)
+        finder = ShareFinder(
+            index,
+            servers,
+            identity.shares_needed,
+            found,
+            problems.note,
+            share_length=guess.share_length,
+        )
         decoder = FileDecoder(
             identity,
             cap.key,

@@ -180,6 +180,10 @@ class HttpStorageServer:
             self._features = await self._asking_features.answer()
         return self._features
 
+    @property
+    def known_features(self) -> frozenset[str] | None:
+        return self._features
+
     async def _ask_features(self) -> frozenset[str]:
         try:
             answer = await self._call("GET", extensions.VERSION_PATH, (), None, silence_s=VERSION_S)
@@ -193,6 +197,13 @@ class HttpStorageServer:
         """Return (offset, length) ranges of every share of a slot, or of some, all of one moment."""
         target = extensions.read_slot_target(index, ranges, numbers)
         answer = await self._call("GET", target, (), None)
+        return self._decoded(answer, messages.decode_read_test_write_answer).data
+
+    async def read_shares(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]]
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Return (offset, length) ranges of every immutable share of an index."""
+        answer = await self._call("GET", extensions.read_shares_target(index, ranges), (), None)
         return self._decoded(answer, messages.decode_read_test_write_answer).data
 
     async def write_share(
@@ -242,7 +253,7 @@ class HttpStorageServer:
         if only_if_none:
             headers.append((extensions.ONLY_IF_NONE_HEADER, "yes"))
         pieces = [shares[number] for number in numbers]
-        answer = await self._call("POST", extensions.store_path(index), headers, pieces)
+        answer = await self._call("POST", extensions.shares_path(index), headers, pieces)
         return self._decoded(answer, messages.decode_allocate_answer)
 
     async def store_gathered(self, request: StoreRequest) -> Allocation:

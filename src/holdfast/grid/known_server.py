@@ -54,10 +54,25 @@ class ServerClient(StorageService, Protocol):
         """Return the extensions the server offers; none for one that knows of none."""
         ...
 
+    @property
+    def known_features(self) -> frozenset[str] | None:
+        """Return what ``features`` would without asking; None if it would ask."""
+        ...
+
     async def read_slot(
         self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None = None
     ) -> Mapping[int, Sequence[bytes]]:
         """Return (offset, length) ranges of every mutable share, or of some, all of one moment.
+
+        Raises:
+            TooLargeError: that is more than the server answers at once.
+        """
+        ...
+
+    async def read_shares(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]]
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Return (offset, length) ranges of every immutable share of an index, cut at its end.
 
         Raises:
             TooLargeError: that is more than the server answers at once.

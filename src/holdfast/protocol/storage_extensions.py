@@ -1,6 +1,7 @@
 """What Holdfast's storage servers offer beyond version 1 of the storage protocol, as both
 sides see it: a description of the server that may grow, canary streams, small
-shares stored whole, of one file or of many, and slots read in one request.
+shares stored whole, of one file or of many, and all shares of an index read in one
+request.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -26,6 +27,7 @@ CANARY = "canary"  # names of features
 STORE = "store"
 STORE_ALL = "store-all"
 READ_SLOT = "read-slot"
+READ_SHARES = "read-shares"
 
 STORE_BODY_MAX = 256 * 1024  # bytes of all shares of one request
 STORE_SHARE_MAX = 60 * 1024  # bytes of one share
@@ -37,8 +39,8 @@ def canary_path(index: StorageIndex) -> str:
     return f"/storage-ext/v1/canary/{base32.encode(index)}"
 
 
-def store_path(index: StorageIndex) -> str:
-    """Return the path to store small shares of one index whole."""
+def shares_path(index: StorageIndex) -> str:
+    """Return the path to store small shares of one index whole, and to read all of one index."""
     return f"/storage-ext/v1/immutable/{base32.encode(index)}"
 
 
@@ -70,13 +72,22 @@ def read_slot_target(
     index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None
 ) -> str:
     """Return path and query of reading (offset, length) ranges of all shares of a slot, or of some."""
+    return f"/storage-ext/v1/mutable/{base32.encode(index)}?{_read_query(ranges, numbers)}"
+
+
+def read_shares_target(index: StorageIndex, ranges: Sequence[tuple[int, int]]) -> str:
+    """Return path and query of reading (offset, length) ranges of all immutable shares of an index."""
+    return f"{shares_path(index)}?{_read_query(ranges, None)}"
+
+
+def _read_query(ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None) -> str:
     wanted = ",".join(f"{offset}+{length}" for offset, length in ranges)
     some = "" if numbers is None else f"&shares={numbers_value(sorted(numbers))}"
-    return f"/storage-ext/v1/mutable/{base32.encode(index)}?ranges={wanted}{some}"
+    return f"ranges={wanted}{some}"
 
 
-def parse_read_slot_query(query: str) -> tuple[list[tuple[int, int]], list[int] | None]:
-    """Return the ranges and the share numbers that ``read_slot_target`` was given.
+def parse_read_query(query: str) -> tuple[list[tuple[int, int]], list[int] | None]:
+    """Return the ranges and the share numbers that are to be read, None for all.
 
     Raises:
         BadRequestError: it is anything else.

@@ -46,7 +46,7 @@ class MemoryStorage:
     """Implements ``interfaces.storage.StorageService`` in memory.
 
     Attributes:
-        extensions: what it offers beyond the protocol: nothing, or ``READ_SLOT``.
+        extensions: what it offers beyond the protocol: nothing, ``READ_SLOT`` or ``READ_SHARES``.
         slots: the mutable shares.
         on_contact: told of each answer (None) and each failure, as by a client over a network.
         connection_lost: pretends that the server ended a connection without a request.
@@ -74,6 +74,10 @@ class MemoryStorage:
     async def features(self) -> frozenset[str]:
         await self._enter("features")
         return self.extensions
+
+    @property
+    def known_features(self) -> frozenset[str] | None:
+        return self.extensions if "features" in self.calls else None
 
     async def hold_canary(self, index: StorageIndex, upload_secret: bytes) -> None:
         raise NoSuchShareError("no canaries here")
@@ -195,6 +199,9 @@ class MemoryStorage:
 
     async def read_immutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
         await self._enter("read_immutable")
+        return self._read(index, number, offset, length)
+
+    def _read(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
         number = self.faults.swap.get(number, number)
         share = self.shares.get((index, number))
         if share is None:
@@ -206,6 +213,13 @@ class MemoryStorage:
                 data[at - offset] ^= 1
         self.bytes_read += len(data)
         return bytes(data)
+
+    async def read_shares(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]]
+    ) -> Mapping[int, Sequence[bytes]]:
+        await self._enter("read_shares")
+        there = () if self.faults.denied else sorted(self._numbers(index))
+        return {number: [self._read(index, number, *span) for span in ranges] for number in there}
 
     async def read_immutable_into(
         self, index: StorageIndex, number: int, offset: int, out: memoryview

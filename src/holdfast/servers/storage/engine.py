@@ -16,7 +16,6 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Collection,
-    Container,
     Coroutine,
     Iterator,
     Mapping,
@@ -51,6 +50,7 @@ from holdfast.servers.storage.catalog import Catalog, Changes, Kind, LeaseRow
 from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
+from holdfast.servers.storage.disk_pace import DiskPace
 from holdfast.servers.storage.immutable import ImmutableWrites
 from holdfast.servers.storage.index_locks import IndexLocks
 from holdfast.servers.storage.lease_terms import BY_OTHERS, granted_lease
@@ -60,8 +60,8 @@ from holdfast.servers.storage.parts import StorageParts
 from holdfast.servers.storage.redo import SETTLE_AT, Redo, recover
 from holdfast.servers.storage.scratch import ScratchSpace
 from holdfast.servers.storage.settings import StorageSettings
-from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, look_at, open_share
-from holdfast.servers.storage.slot_images import image_of
+from holdfast.servers.storage.share_files import ShareFile
+from holdfast.servers.storage.share_reading import ShareReading
 from holdfast.servers.storage.small_shares import Outcome, SmallShares
 from holdfast.servers.storage.upload_ends import UploadEnds
 from holdfast.servers.storage.waiting_shares import WaitingShares
@@ -72,6 +72,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STEP_S = 1.0  # between two looks at what has become due
+LOOK_UP_S = 0.001  # one that takes no longer is not worth a thread
 SETTLE_S = 5.0  # at the latest, moves are brought to stable storage
 VERSION_FRESH_S = 1.0  # every client asks once per second
 
@@ -86,6 +87,7 @@ class StorageEngine:
         self._writes = ImmutableWrites(parts, self._ends)
         self._small = SmallShares(parts, self._allocations, self._writes, self._ends)
         self._slots = MutableSlots(parts)
+        self._reading = ShareReading(parts)
         self._advisories = Advisories(parts.directory.advisories, parts.settings)
         self._canaries = Canaries(parts, self._ends)
         self.scratch = ScratchSpace(parts.directory.incoming, parts.disk, parts.admission)
@@ -150,19 +152,13 @@ class StorageEngine:
         await self._ends.abort(index, number, upload_secret)
 
     async def list_immutable(self, index: StorageIndex) -> frozenset[int]:
-        # Committed, but not acknowledged: not there yet.
-        ongoing = self._parts.uploads.of(index)
-        waiting = self._parts.waiting.of(index, Kind.IMMUTABLE)
-        placed = await self._parts.workers.run(self._sound_shares, index, Kind.IMMUTABLE, ongoing)
-        return placed | waiting.keys()
+        return await self._reading.numbers(index, Kind.IMMUTABLE)
 
     async def list_mutable(self, index: StorageIndex) -> frozenset[int]:
-        waiting = self._parts.waiting.of(index, Kind.MUTABLE)
-        placed = await self._parts.workers.run(self._sound_shares, index, Kind.MUTABLE, ())
-        return placed | waiting.keys()
+        return await self._reading.numbers(index, Kind.MUTABLE)
 
     async def read_immutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
-        return await self._read_share(index, number, Kind.IMMUTABLE, offset, length)
+        return await self._reading.read(index, number, Kind.IMMUTABLE, offset, length)
 
     async def read_immutable_into(
         self, index: StorageIndex, number: int, offset: int, out: memoryview
@@ -172,7 +168,7 @@ class StorageEngine:
         return len(data)
 
     async def read_mutable(self, index: StorageIndex, number: int, offset: int, length: int) -> bytes:
-        return await self._read_share(index, number, Kind.MUTABLE, offset, length)
+        return await self._reading.read(index, number, Kind.MUTABLE, offset, length)
 
     async def add_lease(self, index: StorageIndex, lease: LeaseSecrets) -> None:
         """See ``StorageService``. Raises NoSuchShareError where the index has no complete share."""
@@ -209,17 +205,15 @@ class StorageEngine:
         """Read ranges of all mutable shares of ``index``, or of some; see ``MutableSlots.read_slot``."""
         return await self._slots.read_slot(index, ranges, numbers)
 
+    async def read_shares(
+        self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None
+    ) -> Mapping[int, Sequence[bytes]]:
+        """Read ranges of all immutable shares of ``index``, or of some; see ``ShareReading.read_all``."""
+        return await self._reading.read_all(index, ranges, numbers)
+
     async def open_share(self, index: StorageIndex, number: int, kind: Kind) -> ShareFile:
-        """Open a complete share to be read piece by piece; the caller closes its descriptor.
-
-        What is read stays one version of the share, also if it is changed meanwhile.
-
-        Raises:
-            NoSuchShareError: there is no sound share of this kind.
-        """
-        if number in self._parts.waiting.of(index, kind):
-            await self._parts.waiting.placed(index)
-        return await self._parts.workers.run(self._open, index, number, kind)
+        """Open a complete share to be read piece by piece; see ``ShareReading.open``."""
+        return await self._reading.open(index, number, kind)
 
     async def leases(self, index: StorageIndex, number: int) -> list[LeaseRow]:
         """Return the leases of one share that were made here; secrets as their hashes."""
@@ -232,10 +226,7 @@ class StorageEngine:
 
     async def check_share(self, index: StorageIndex, number: int, kind: Kind) -> None:
         """Raise NoSuchShareError unless there is a sound share of this kind."""
-        if number in self._parts.waiting.of(index, kind):
-            return
-        share = await self.open_share(index, number, kind)
-        os.close(share.descriptor)
+        await self._reading.check(index, number, kind)
 
     async def check_kind(self, index: StorageIndex, kind: Kind) -> None:
         """Raise ShareConflictError if the index holds shares of the other kind."""
@@ -259,12 +250,8 @@ class StorageEngine:
         return await self._parts.steadfast.run(operation)
 
     def waiting_share(self, index: StorageIndex, number: int, kind: Kind) -> bytes | None:
-        """Return the data of a share that is not in a file of its own yet, or has another version there."""
-        share = self._parts.waiting.of(index, kind).get(number)
-        if share is None or kind is Kind.IMMUTABLE:
-            return None if share is None else share.data
-        image = image_of(share.data)
-        return image.read(0, image.size)
+        """Return the data of a share that is not in a file of its own yet; see ``ShareReading.waiting``."""
+        return self._reading.waiting(index, number, kind)
 
     async def store(self, requests: Sequence[StoreRequest]) -> list[Outcome]:
         """Store small shares whole; see ``SmallShares.store``."""
@@ -292,53 +279,6 @@ class StorageEngine:
         await self._ends.close()
         await self._parts.waiting.close()
         await self._parts.redo.settle()
-
-    async def _read_share(
-        self, index: StorageIndex, number: int, kind: Kind, offset: int, length: int
-    ) -> bytes:
-        waiting = self.waiting_share(index, number, kind)
-        if waiting is not None:
-            return waiting[offset : offset + length]
-        return await self._parts.workers.run(self._read, index, number, kind, offset, length)
-
-    # -- blocking parts
-
-    def _sound_shares(self, index: StorageIndex, kind: Kind, without: Container[int]) -> frozenset[int]:
-        rows = self._parts.catalog.shares_of(index)
-        return frozenset(
-            number
-            for number, row in rows.items()
-            if row.kind is kind and number not in without and self._is_sound(index, number)
-        )
-
-    def _is_sound(self, index: StorageIndex, number: int) -> bool:
-        path = self._parts.directory.share(index, number)
-        try:
-            if look_at(path) is not None:
-                return True
-        except DamagedShareError:
-            return False
-        log.warning("%s is in the catalog, but not on the disk", path)
-        return False
-
-    def _open(self, index: StorageIndex, number: int, kind: Kind) -> ShareFile:
-        try:
-            share = open_share(self._parts.directory.share(index, number))
-        except DamagedShareError:
-            share = None
-        if share is not None and share.kind is not kind:
-            os.close(share.descriptor)
-            share = None
-        if share is None:
-            raise NoSuchShareError("there is no such share")
-        return share
-
-    def _read(self, index: StorageIndex, number: int, kind: Kind, offset: int, length: int) -> bytes:
-        share = self._open(index, number, kind)
-        try:
-            return share.read(offset, length)
-        finally:
-            os.close(share.descriptor)
 
     async def _advise(self, index: StorageIndex, number: int, kind: Kind, reason: str) -> None:
         await self.check_share(index, number, kind)
@@ -386,6 +326,7 @@ async def open_storage(
                     writer=writer,
                     redo=Redo(catalog, writer, disk, places, workers),
                     workers=workers,
+                    look_ups=DiskPace(workers, LOOK_UP_S),
                     admission=admission,
                     waiting=waiting,
                     locks=IndexLocks(waiting.placed),

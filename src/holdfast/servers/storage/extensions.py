@@ -1,5 +1,6 @@
 """What Holdfast's storage server offers beyond the protocol of the grid: a description of itself that may
-grow, canaries, small shares stored whole, of one file or of many, and slots read in one request.
+grow, canaries, small shares stored whole, of one file or of many, and all shares of an index read in one
+request.
 
 Source: docs/spec/storage-protocol.md, section 18; docs/spec/seed-map.md, S-026 and S-061.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import cbor2
 
@@ -31,7 +33,7 @@ from holdfast.wire.http import Request, Response
 
 DATA_HEADERS = (("Content-Type", "application/octet-stream"),)
 
-_STORE_PATH = re.compile(r"/storage-ext/v1/immutable/([a-z2-7]{26})", re.ASCII)
+_SHARES_PATH = re.compile(r"/storage-ext/v1/immutable/([a-z2-7]{26})", re.ASCII)
 _SLOT_PATH = re.compile(r"/storage-ext/v1/mutable/([a-z2-7]{26})", re.ASCII)
 _CANARY_PATH = re.compile(r"/storage-ext/v1/canary/([a-z2-7]{26})", re.ASCII)
 
@@ -40,19 +42,21 @@ async def extension_response(engine: StorageEngine, request: Request) -> Respons
     """Answer an authorized request whose path is none of version 1 of the protocol."""
     if request.path == extensions.STORE_ALL_PATH:
         return await _store_all(engine, request)
-    store = _STORE_PATH.fullmatch(request.path)
-    if store is not None:
-        return await _store(engine, request, store[1])
+    shares = _SHARES_PATH.fullmatch(request.path)
+    if shares is not None and request.method != "GET":
+        return await _store(engine, request, shares[1])
     canary = _CANARY_PATH.fullmatch(request.path)
     slot = _SLOT_PATH.fullmatch(request.path)
-    if request.path != extensions.VERSION_PATH and canary is None and slot is None:
+    if request.path != extensions.VERSION_PATH and canary is None and slot is None and shares is None:
         return Response(404)
     if request.method != "GET":
         return Response(405, (("Allow", "GET"),))
     if request.all_headers("x-tahoe-authorization"):
         raise BadRequestError("no secrets of the base protocol are used here")
     if slot is not None:
-        return await _read_slot(engine, request, slot[1])
+        return await _read(engine, request, slot[1], engine.read_slot)
+    if shares is not None:
+        return await _read(engine, request, shares[1], engine.read_shares)
     if canary is None:
         return Response(200, (("Content-Type", "application/cbor"),), describe(engine))
     try:
@@ -70,7 +74,7 @@ async def _store(engine: StorageEngine, request: Request, index_text: str) -> Re
     except ValueError:
         return Response(404)
     if request.method != "POST":
-        return Response(405, (("Allow", "POST"),))
+        return Response(405, (("Allow", "GET, POST"),))
     secrets = calls.parse_secret_headers(request.all_headers("x-tahoe-authorization"), calls.ALLOCATE.secrets)
     numbers = extensions.parse_numbers(request.header(extensions.NUMBERS_HEADER.lower()))
     body = await request.body.read(extensions.STORE_BODY_MAX)
@@ -96,14 +100,19 @@ async def _store_all(engine: StorageEngine, request: Request) -> Response:
     return Response(200, DATA_HEADERS, encode_store_answer(await engine.store(requests)))
 
 
-async def _read_slot(engine: StorageEngine, request: Request, index_text: str) -> Response:
-    """Read ranges of all shares of a slot, or of some, as they were at one moment."""
+Read = Callable[
+    [StorageIndex, Sequence[tuple[int, int]], Collection[int] | None],
+    Awaitable[Mapping[int, Sequence[bytes]]],
+]
+
+
+async def _read(engine: StorageEngine, request: Request, index_text: str, read: Read) -> Response:
+    """Read ranges of all shares of an index, or of some."""
     try:
         index = StorageIndex(base32.decode(index_text))
     except ValueError:
         return Response(404)
-    ranges, numbers = extensions.parse_read_slot_query(request.query)
-    data = await engine.read_slot(index, ranges, numbers)
+    data = await read(index, *extensions.parse_read_query(request.query))
     message = messages.encode_read_test_write_answer(ReadTestWriteResult(True, data))
     return Response(200, (("Content-Type", "application/cbor"),), to_send(message, engine.scratch.directory))
 
@@ -123,6 +132,7 @@ def describe(engine: StorageEngine) -> bytes:
                 extensions.STORE: True,
                 extensions.STORE_ALL: True,
                 extensions.READ_SLOT: True,
+                extensions.READ_SHARES: True,
             },
             "versions": {"holdfast": __version__},
         }

@@ -11,6 +11,7 @@ from holdfast.servers.storage.catalog import Catalog
 from holdfast.servers.storage.catalog_writer import CatalogWriter
 from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.disk import Disk
+from holdfast.servers.storage.disk_pace import DiskPace
 from holdfast.servers.storage.index_locks import IndexLocks
 from holdfast.servers.storage.redo import Redo
 from holdfast.servers.storage.settings import StorageSettings
@@ -33,6 +34,7 @@ class StorageParts:
     writer: CatalogWriter
     redo: Redo
     workers: Workers
+    look_ups: DiskPace  # for what is short if the disk is quick
     admission: Admission
     waiting: WaitingShares
     locks: IndexLocks

@@ -18,6 +18,7 @@ from holdfast.servers.storage.directory import StorageDirectory
 from holdfast.servers.storage.share_files import DamagedShareError, ShareImage, SlotShare, open_share
 
 READ_ANSWER_MAX = 8 << 20  # bytes that one request may read
+SHORT_READ_MAX = 64 * 1024  # bytes; whatever reads more of a share does so in a thread
 
 
 @contextmanager
