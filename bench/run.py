@@ -77,8 +77,13 @@ def machine() -> str:
 
 
 def ratio(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    """How many times better: rates as they are, times upside down. Of rounds, the median of their ratios."""
-    pairs = list(zip(rounds_of(ours[name]), rounds_of(theirs[name]), strict=True))
+    """How many times better: rates as they are, times upside down.
+
+    It is the median of the ratios of all rounds, if both sides were measured in the same ones.
+    """
+    a, b = ours[name], theirs[name]
+    together = len(rounds_of(a)) == len(rounds_of(b))
+    pairs = list(zip(rounds_of(a), rounds_of(b), strict=True)) if together else [(a["value"], b["value"])]
     return float(statistics.median(b / a if ours[name]["unit"] == "ms" else a / b for a, b in pairs))
 
 
@@ -215,11 +220,12 @@ def main() -> None:
     arguments = parser.parse_args()
     stored = RESULTS / "results.json"
     results = json.loads(stored.read_text()) if arguments.show else measure(quick=arguments.quick)
-    text = table(results)
-    print(text)
     if not arguments.quick:
         RESULTS.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(without_long_lists(results), indent=1) + "\n")
+    text = table(results)
+    print(text)
+    if not arguments.quick:
         (RESULTS / "results.md").write_text(text + "\n")
         draw(results, RESULTS / "ratios.png")
         write_readme(text)

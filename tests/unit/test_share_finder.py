@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
 
 import pytest
 
-from holdfast.grid.finder import SMALL_MAX
+from holdfast.grid.finder import GRACE_S, SMALL_MAX
 from holdfast.grid.results import DownloadResult, UploadResult
 from holdfast.grid.settings import EncodingSettings
 from holdfast.grid.sources import DataSource
@@ -17,6 +19,8 @@ from holdfast.grid.targets import DataTarget
 from holdfast.protocol.storage_extensions import READ_SHARES
 from holdfast.testing.memory_grid import CONVERGENCE, MemoryGrid, memory_grid
 
+P = ParamSpec("P")
+T = TypeVar("T")
 DATA = bytes(range(256)) * 80  # 20,480 bytes, shares of about 7 KB
 NUMBERS = range(10)
 
@@ -144,6 +148,30 @@ async def test_after_one_disappointment_all_are_asked_at_once(fault: str) -> Non
         setattr(grid.holder(dict(result.shares), 1).faults, fault, True)
         assert (await read(grid, result)).value == DATA
         assert questions(grid)["read_shares"] >= 9
+
+
+async def test_who_is_always_slow_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow network nobody is asked in vain."""
+    async with holdfast_servers() as grid:
+        result = await stored(grid)
+        for number in NUMBERS:
+            store = grid.holder(dict(result.shares), number)
+            monkeypatch.setattr(store, "read_shares", slowly(store.read_shares))
+            monkeypatch.setattr(store, "version", slowly(store.version))
+        grid.forget_calls()
+        async with grid.another_client() as client:
+            for server in client.known.all():
+                await server.version()
+            assert (await client.download(result.uri, DataTarget())).value == DATA
+        assert questions(grid)["read_shares"] == 3
+
+
+def slowly(call: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    async def late(*args: P.args, **kwargs: P.kwargs) -> T:
+        await asyncio.sleep(2 * GRACE_S)
+        return await call(*args, **kwargs)
+
+    return late
 
 
 async def test_a_server_that_answers_nonsense_is_named_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

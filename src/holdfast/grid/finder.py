@@ -20,7 +20,9 @@ from holdfast.protocol.storage_extensions import READ_SHARES
 
 UNANSWERED_MAX = 10
 PATIENCE_S = 10.0  # an unanswered question older than this no longer counts against the maximum
-GRACE_S = 0.1  # for further answers, once enough shares are known
+GRACE_S = 0.1  # for further answers, once enough shares are known; at least, for those that are needed
+LATE = 4.0  # times as long as a server takes to say that it is there
+LATE_MAX_S = 1.0
 SMALL_MAX = 64 * 1024  # bytes; a shorter share is read by the question for it
 
 Held = Mapping[int, bytes | None]
@@ -59,6 +61,8 @@ class ShareFinder:
         self._on_failed = on_failed
         self._come_along = share_length < SMALL_MAX and not any(map(_sends_none, servers[:enough]))
         self._frugal = self._come_along
+        latency = max([server.latency_s or 0.0 for server in servers[:enough]], default=0.0)
+        self._late_after_s = min(max(GRACE_S, LATE * latency), LATE_MAX_S)
         self._asking: dict[asyncio.Task[Held], tuple[KnownServer, float]] = {}
         self._numbers: set[int] = set()
         self.answered = 0
@@ -77,7 +81,7 @@ class ShareFinder:
         self._frugal = self._frugal and not self.answered
         while self._unasked or self._asking:
             self._ask()
-            found += await self._take_answers(timeout_s=GRACE_S if self._frugal else 1.0)
+            found += await self._take_answers(timeout_s=self._late_after_s if self._frugal else 1.0)
             if found and len(self._numbers) >= self._enough:
                 if not self._come_along:
                     await self._hear_others()

@@ -231,6 +231,11 @@ class KnownServer:
         return self.incompatible is None and (not self.down or time.monotonic() >= self.retry_at)
 
     @property
+    def latency_s(self) -> float | None:
+        """Return how long the server takes to say that it is there; None if that was not measured."""
+        return self._latency_s
+
+    @property
     def accepts_uploads(self) -> bool:
         """True if new shares may go there; one that is not is read from only."""
         return self.uploads and self.incompatible is None
