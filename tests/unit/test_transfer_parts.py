@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.crypto import immutable_hashes
 from holdfast.errors import (
@@ -32,7 +34,7 @@ from holdfast.grid import running_fetches, selection, uploader, whole_shares
 from holdfast.grid.bucket_reader import RemoteBucketReader
 from holdfast.grid.bucket_writer import BucketClosedError, RemoteBucketWriter
 from holdfast.grid.decoder import FileDecoder
-from holdfast.grid.encoder import FileEncoder
+from holdfast.grid.encoder import FileEncoder, batches_of
 from holdfast.grid.memory import MemoryBudget
 from holdfast.grid.open_share import FileIdentity
 from holdfast.grid.progress import Progress
@@ -731,3 +733,16 @@ async def test_the_spooled_stream_is_encrypted_on_disk(
 
 def test_the_index_is_derived_from_the_key() -> None:
     assert len(immutable_hashes.storage_index(KEY)) == 16
+
+
+@given(st.integers(0, 500), st.integers(1, 20))
+def test_batches_hold_every_segment_once_and_in_order(count: int, most: int) -> None:
+    batches = list(batches_of(count, most))
+    assert [segment for batch in batches for segment in batch] == list(range(count))
+    assert all(0 < len(batch) <= most for batch in batches)
+    assert len(batches) <= -(-count // most) + 2
+
+
+def test_of_many_batches_the_first_are_small() -> None:
+    assert [len(batch) for batch in batches_of(40, 8)] == [2, 4, 8, 8, 8, 8, 2]
+    assert [len(batch) for batch in batches_of(16, 8)] == [8, 8]

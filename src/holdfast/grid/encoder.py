@@ -10,7 +10,7 @@ Source: docs/spec/seed-map.md, section L; docs/spec/immutable.md, section 10.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from holdfast.crypto.immutable_hashes import ueb_hash
 from holdfast.crypto.kernel import SegmentEncoder
@@ -149,11 +149,11 @@ class FileEncoder:
             batches = [_Batch(per_batch, plan, stock) for _ in range(depth)]
             free = list(batches)
             in_flight: list[_Batch] = []
-            for first in range(0, plan.segment_count, per_batch):
+            for segments in batches_of(plan.segment_count, per_batch):
                 if not free:
                     free.append(await self._oldest_done(in_flight, tasks))
                 batch = free.pop()
-                batch.segments = range(first, min(first + per_batch, plan.segment_count))
+                batch.segments = segments
                 size = len(batch.segments) * plan.segment_size
                 await self._workers.run(size, self._encode_batch, source, batch)
                 batch.pending = set(self._live(tasks))
@@ -314,3 +314,13 @@ class FileEncoder:
     def _writers_left(self) -> dict[int, BucketWriter]:
         assert self._writers is not None
         return self._writers
+
+
+def batches_of(segment_count: int, most: int) -> Iterator[range]:
+    """Cut all segments into batches. Of many, the first are smaller: servers wait for less to begin with."""
+    count = most if segment_count <= 2 * most else max(1, most // 4)
+    first = 0
+    while first < segment_count:
+        yield range(first, min(first + count, segment_count))
+        first += count
+        count = min(2 * count, most)
