@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.cli.copy_sources import FoundSource, GridFile, LeftOut, LocalFile, SourceFile, add_source
-from holdfast.cli.copy_to_disk import DiskTree, uninterrupted
+from holdfast.cli.copy_to_disk import DiskTree
 from holdfast.cli.copy_to_grid import GridTree, stored_copy
 from holdfast.cli.copy_work import (
     AT_ONCE,
@@ -30,6 +30,7 @@ from holdfast.errors import InputError, NoSharesError
 from holdfast.formats.directory_names import normalised
 from holdfast.grid.progress import ProgressCallback
 from holdfast.grid.sources import DataSource
+from holdfast.grid.uninterrupted import uninterrupted
 from holdfast.interfaces.drive import DirectoryNode, NewChild, Node
 from holdfast.planning.copy_plan import CopyRefusedError, CopySource, CopyTree
 from holdfast.testing.memory_grid import MemoryGrid, memory_grid
@@ -441,14 +442,16 @@ async def test_cancelled_in_the_middle_no_half_written_file_stays(
 async def test_cancelled_while_a_thread_writes_it_is_waited_for() -> None:
     begun, done = threading.Event(), threading.Event()
 
-    def work() -> None:
+    def work(*, seconds: float) -> None:
         begun.set()
-        time.sleep(0.05)
+        time.sleep(seconds)
         done.set()
 
-    task = asyncio.create_task(uninterrupted(work))
+    task = asyncio.create_task(uninterrupted(work, seconds=0.05))
     await asyncio.to_thread(begun.wait)
-    task.cancel()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done.is_set()

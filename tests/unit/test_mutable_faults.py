@@ -17,6 +17,7 @@ from holdfast.errors import (
     NotEnoughServersError,
     NotEnoughSharesError,
     RolledBackError,
+    ServerError,
     UnavailableError,
     UncoordinatedWriteError,
 )
@@ -470,3 +471,25 @@ async def test_a_writer_that_dies_leaves_old_or_new(
         assert found in (b"old", b"new")
         assert await stranger.modify(lambda old, first: old + b"er") in (b"older", b"newer")
         assert (await stranger.check(verify=True)).healthy
+
+
+async def test_a_server_that_comes_back_in_the_middle_of_a_change_does_not_disturb_it(
+    key: SigningKey, file_format: MutableFormat
+) -> None:
+    async with memory_grid() as grid, grid.another_client() as client:
+        cap = (await grid.grid.mutable.create(b"old", format=file_format, key=key)).cap
+        lost = client.known.all()[0]
+        store = grid.stores[lost.id]
+        store.faults.dead = True
+        lost._failed(ServerError("gone"))
+        assert lost.down
+        lost.retry_at = time.monotonic() + 60
+        file = client.mutable.open(cap)
+
+        def change(contents: bytes, first: bool) -> bytes:
+            store.faults.dead = False
+            lost.retry_now()
+            return contents + b"er"
+
+        assert await file.modify(change) == b"older"
+        assert await file.read() == b"older"

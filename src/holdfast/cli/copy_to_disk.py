@@ -6,19 +6,19 @@ Source: docs/spec/cli.md, sections 5.2 and 5.3.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from holdfast.cli.copy_sources import GridFile, LeftOut, LocalFile, SourceFile
 from holdfast.cli.copy_work import CopyProgress, in_parallel
 from holdfast.cli.files import OutputFile, target_for
 from holdfast.errors import InputError
 from holdfast.grid.progress import ProgressCallback
+from holdfast.grid.uninterrupted import uninterrupted
 from holdfast.interfaces.types import Buffer
 from holdfast.node.control.whole_file import WholeFile
 from holdfast.planning.copy_plan import CopyRefusedError, CopyTree, TreePath
@@ -26,22 +26,11 @@ from holdfast.planning.copy_plan import CopyRefusedError, CopyTree, TreePath
 if TYPE_CHECKING:
     from holdfast.cli.progress_bars import Draw
 
-T = TypeVar("T")
 Fill = Callable[[Callable[[Buffer], object]], object]
 """Calls what it is given with one piece after another."""
 
 PIECE = 1 << 20  # bytes
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-async def uninterrupted(work: Callable[..., T], *arguments: object) -> T:
-    """Do blocking work in a thread. When this is cancelled, the thread is done with its files, too."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 class DiskTree:

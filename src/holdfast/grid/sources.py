@@ -22,6 +22,7 @@ from typing import BinaryIO, Protocol
 
 from holdfast.crypto.ctr import CtrCipher
 from holdfast.errors import InputError, SourceChangedError
+from holdfast.grid.uninterrupted import uninterrupted
 from holdfast.interfaces.transfer import AsyncUploadable, Uploadable
 
 SPOOL_PIECE = 1 << 20  # bytes
@@ -276,7 +277,7 @@ async def _spool(source: AsyncUploadable) -> Plaintext:
     try:
         while piece := await source.read(SPOOL_PIECE):
             size += len(piece)
-            await asyncio.to_thread(_write_fully, file.fileno(), cipher.update(piece))
+            await uninterrupted(_write_fully, file.fileno(), cipher.update(piece))
     except BaseException as error:
         file.close()
         if isinstance(error, OSError):

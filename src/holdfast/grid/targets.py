@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from holdfast.errors import InputError
+from holdfast.grid.uninterrupted import uninterrupted
 from holdfast.interfaces.transfer import DownloadTarget
 from holdfast.interfaces.types import Buffer
 
@@ -113,13 +114,13 @@ class FileTarget:
         pass
 
     async def open(self, size: int) -> None:
-        await asyncio.to_thread(self._open, size)
+        await uninterrupted(self._open, size)
 
     async def write(self, data: Buffer) -> None:
-        await asyncio.to_thread(self._write, data)
+        await uninterrupted(self._write, data)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._close)
+        await uninterrupted(self._close)
 
     def fail(self, why: BaseException) -> None:
         if self._descriptor is not None:

@@ -352,7 +352,11 @@ class Operation:
     ) -> Outcome:
         keys = await self.keys()
         self._known.forget(self.identity.index)
-        accepting = [server.id for server in self._parts.servers.for_uploads(self.identity.index)]
+        accepting = [
+            server.id
+            for server in self._parts.servers.for_uploads(self.identity.index)
+            if server.id in self.sighting.servers  # one that came back meanwhile was not asked what it has
+        ]
         goal = plan_goal(self.sighting.map, accepting, signed.header.shares_total)
         there = {p for p, found in self.sighting.map.shares.items() if found.header == signed.header}
         if only_missing:

@@ -15,6 +15,7 @@ import structlog
 from holdfast.errors import HoldfastError
 from holdfast.grid.client import Grid
 from holdfast.grid.progress import ProgressCallback
+from holdfast.grid.uninterrupted import uninterrupted
 from holdfast.interfaces.types import Buffer
 from holdfast.node.control.answers import BYTES
 from holdfast.node.control.arguments import body_arguments
@@ -167,11 +168,11 @@ class _PlaceTarget:
 
     async def write(self, data: Buffer) -> None:
         assert self._file is not None
-        await asyncio.to_thread(self._file.write, data)
+        await uninterrupted(self._file.write, data)
 
     async def close(self) -> None:
         assert self._file is not None
-        await asyncio.to_thread(self._file.finish, overwrite=self._overwrite)
+        await uninterrupted(self._file.finish, overwrite=self._overwrite)
 
     def fail(self, why: BaseException) -> None:
         if self._file is not None:

@@ -99,11 +99,14 @@ class UploadCalls:
         arguments.finish()
 
         async def work(progress: ProgressCallback) -> dict[str, object]:
-            descriptor = await asyncio.to_thread(self._paths.open_for_reading, name)
-            with os.fdopen(descriptor, "rb", buffering=0) as file:
+            with await asyncio.to_thread(self._open, name) as file:
                 return await self._store(_NamedFile(file, os.path.basename(name)), encoding, progress)
 
         return await answer_to(request, work)
+
+    def _open(self, name: str) -> BinaryIO:
+        """Open a file of the disk. Nobody need close it who is not there any more to get it."""
+        return os.fdopen(self._paths.open_for_reading(name), "rb", buffering=0)
 
     async def _store(
         self,
