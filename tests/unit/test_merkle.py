@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from holdfast.crypto.merkle import (
     BadHashError,
+    JoinedHashes,
     NodeIndexError,
     NotEnoughHashesError,
     PartialTree,
+    build_joined_tree,
     build_tree,
     empty_leaf,
     leaf_index,
@@ -203,3 +205,19 @@ def test_many_leaves_are_proven_at_once_in_little_time() -> None:
     elapsed = time.perf_counter() - begin
     assert len(tree.known()) == 2 * count - 1
     assert elapsed < 2  # seconds; about a hundredth of it is used where the kernel is native
+
+
+@given(st.integers(1, 70))
+def test_a_joined_tree_holds_the_same_nodes(count: int) -> None:
+    nodes, joined = build_tree(leaves_of(count)), build_joined_tree(leaves_of(count))
+    assert list(joined) == nodes
+    assert len(joined) == len(nodes)
+    assert (joined[0], joined[-1], joined[1:5]) == (nodes[0], nodes[-1], nodes[1:5])
+    assert joined.joined == b"".join(nodes)
+    with pytest.raises(IndexError):
+        joined[len(nodes)]
+
+
+def test_joined_hashes_are_whole_ones() -> None:
+    with pytest.raises(ValueError, match="33 bytes"):
+        JoinedHashes(bytes(33))

@@ -9,6 +9,7 @@ Source: docs/spec/hashing.md, section 7.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import overload
 
 from holdfast.crypto.hashing import HASH_SIZE, tagged_hash
 from holdfast.crypto.kernel import hash_many, hash_parents
@@ -74,6 +75,36 @@ def build_tree(leaves: Sequence[bytes]) -> list[bytes]:
     """Return all 2P-1 nodes, root first, padding included. Raises as ``tree_levels``."""
     nodes = b"".join(reversed(tree_levels(leaves)))
     return [nodes[i : i + HASH_SIZE] for i in range(0, len(nodes), HASH_SIZE)]
+
+
+class JoinedHashes(Sequence[bytes]):
+    """Hashes of 32 bytes, kept as one string: as objects of their own they would need twice the room."""
+
+    def __init__(self, joined: bytes) -> None:
+        """Raises ValueError if that is no whole number of hashes."""
+        if len(joined) % HASH_SIZE:
+            raise ValueError(f"hashes of {HASH_SIZE} bytes are not {len(joined)} bytes long together")
+        self.joined = joined
+
+    def __len__(self) -> int:
+        return len(self.joined) // HASH_SIZE
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        begin = HASH_SIZE * range(len(self))[index]
+        return self.joined[begin : begin + HASH_SIZE]
+
+
+def build_joined_tree(leaves: Sequence[bytes]) -> JoinedHashes:
+    """Return what ``build_tree`` returns, in less room."""
+    return JoinedHashes(b"".join(reversed(tree_levels(leaves))))
 
 
 def uncle_chain(leaf_count: int, leaf: int) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from holdfast.crypto.merkle import JoinedHashes
 from holdfast.errors import ServerError
 from holdfast.formats.segmentation import Segmentation
 from holdfast.formats.share_hash_chain import pack_chain
@@ -110,7 +111,7 @@ class RemoteBucketWriter:
     def _tree(self, hashes: Sequence[Hash]) -> bytes:
         """Return a whole tree as stored, once its size is seen to be right."""
         _check_list(hashes)
-        data = b"".join(check_hash(h) for h in hashes)
+        data = hashes.joined if isinstance(hashes, JoinedHashes) else b"".join(map(check_hash, hashes))
         expected = self._layout.crypttext_hashes - self._layout.plaintext_hashes
         if len(data) != expected:
             raise ValueError(f"the tree has {expected // 32} nodes, not {len(hashes)}")

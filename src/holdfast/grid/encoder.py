@@ -10,11 +10,13 @@ Source: docs/spec/seed-map.md, section L; docs/spec/immutable.md, section 10.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 from holdfast.crypto.immutable_hashes import ueb_hash
 from holdfast.crypto.kernel import SegmentEncoder
-from holdfast.crypto.merkle import build_tree
+from holdfast.crypto.merkle import JoinedHashes, build_joined_tree, build_tree
 from holdfast.errors import ServerError
 from holdfast.formats.extension_block import ExtensionBlock, packed_length
 from holdfast.formats.segmentation import Segmentation
@@ -50,6 +52,13 @@ class _Batch:
         self.pending: set[int] = set()  # shareholders that have not delivered it yet
         self.done = asyncio.Event()
         self.first_done_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Trees:
+    crypttext: JoinedHashes
+    blocks: Sequence[JoinedHashes]  # of each share
+    shares: Sequence[bytes]
 
 
 class FileEncoder:
@@ -265,35 +274,39 @@ class FileEncoder:
 
     # -- hashes
 
-    def _finish_trees(self) -> tuple[list[bytes], list[list[bytes]], list[bytes]]:
-        """Build all trees and the extension block. Runs in a worker thread."""
-        crypttext = build_tree(self._crypttext_hashes)
-        blocks = [build_tree(leaves) for leaves in self._block_hashes]
+    def _finish_trees(self) -> _Trees:
+        """Build all trees and the extension block. Runs in a worker thread; the leaves are gone then."""
+        crypttext = build_joined_tree(self._crypttext_hashes)
+        blocks = []
+        for leaves in self._block_hashes:
+            blocks.append(build_joined_tree(leaves))
+            leaves.clear()
         shares = build_tree([tree[0] for tree in blocks])
         self.extension_block = ExtensionBlock.for_file(
             self._plan, self._segments.crypttext_hash(), crypttext[0], shares[0]
         ).to_bytes()
-        return crypttext, blocks, shares
+        return _Trees(crypttext, blocks, shares)
 
     async def _deliver_hashes(
         self,
-        trees: tuple[list[bytes], list[list[bytes]], list[bytes]],
+        trees: _Trees,
         tasks: Mapping[int, asyncio.Task[None]],
     ) -> None:
         assert self._writers is not None
-        crypttext, blocks, shares = trees
         started = len(self._writers)
         pending = set(self._writers)
         first_done_at: list[float] = []
 
         async def deliver(number: int, writer: BucketWriter) -> None:
-            chain = [(node, Hash(shares[node])) for node in chain_order(self._plan.shares_total, number)]
+            chain = [
+                (node, Hash(trees.shares[node])) for node in chain_order(self._plan.shares_total, number)
+            ]
             try:
                 await asyncio.wait((tasks[number],))
                 if number not in self._writers_left():
                     return
-                await writer.put_crypttext_hashes([Hash(h) for h in crypttext])
-                await writer.put_block_hashes([Hash(h) for h in blocks[number]])
+                await writer.put_crypttext_hashes(cast(Sequence[Hash], trees.crypttext))
+                await writer.put_block_hashes(cast(Sequence[Hash], trees.blocks[number]))
                 await writer.put_share_hashes(chain)
                 await writer.put_uri_extension(self.extension_block)
                 await writer.close()
