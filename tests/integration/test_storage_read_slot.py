@@ -13,8 +13,6 @@ from holdfast.interfaces.storage_errors import BadRequestError, TooLargeError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.protocol import storage_extensions as extensions
 from holdfast.testing.storage_server import ServedStorage
-from holdfast.wire.client import Address, ServerConnections
-from holdfast.wire.pinning import pinning_ssl_context
 
 INDEX = StorageIndex(b"i" * 16)
 LEASE = LeaseSecrets(b"r" * 32, b"c" * 32)
@@ -29,10 +27,7 @@ async def server(tmp_path: Path) -> AsyncIterator[ServedStorage]:
 
 @pytest.fixture
 async def client(server: ServedStorage) -> AsyncIterator[HttpStorageServer]:
-    connections = ServerConnections(
-        [Address("127.0.0.1", server.port)], server.identity.spki_hash, pinning_ssl_context()
-    )
-    client = HttpStorageServer(connections, server.identity.swissnum, lambda _: None)
+    client = server.client()
     yield client
     client.close()
 

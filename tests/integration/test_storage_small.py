@@ -19,20 +19,11 @@ from holdfast.protocol import storage_extensions as extensions
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.raw_https import RawConnection
 from holdfast.testing.storage_server import ServedStorage
-from holdfast.wire.client import Address, ServerConnections
-from holdfast.wire.pinning import pinning_ssl_context
 
 INDEX = StorageIndex(b"i" * 16)
 SECRET = b"u" * 32
 LEASE = LeaseSecrets(b"r" * 32, b"c" * 32)
 OTHER_LEASE = LeaseSecrets(b"R" * 32, b"C" * 32)
-
-
-def client_of(server: ServedStorage) -> HttpStorageServer:
-    connections = ServerConnections(
-        [Address("127.0.0.1", server.port)], server.identity.spki_hash, pinning_ssl_context()
-    )
-    return HttpStorageServer(connections, server.identity.swissnum, lambda _: None)
 
 
 @pytest.fixture
@@ -43,7 +34,7 @@ async def server(tmp_path: Path) -> AsyncIterator[ServedStorage]:
 
 @pytest.fixture
 async def client(server: ServedStorage) -> AsyncIterator[HttpStorageServer]:
-    client = client_of(server)
+    client = server.client()
     yield client
     client.close()
 
@@ -104,7 +95,7 @@ async def test_a_number_that_is_being_uploaded_is_left_to_its_uploader(client: H
 
 async def test_a_full_server_takes_what_fits(tmp_path: Path) -> None:
     async with ServedStorage(tmp_path, settings=StorageSettings(capacity=1000)) as server:
-        client = client_of(server)
+        client = server.client()
         answer = await store(client, {1: bytes(400), 2: bytes(400), 3: bytes(400)})
         assert answer.allocated == {1, 2}
         assert (await store(client, {5: bytes(400)})).allocated == set()
@@ -118,7 +109,7 @@ async def test_shares_survive_a_restart_and_the_accounts_with_them(
     shares = {number: os.urandom(5000) for number in range(20)}
     await store(client, shares)
     await server.restart()
-    again = client_of(server)
+    again = server.client()
     assert await again.list_immutable(INDEX) == set(shares)
     for number, share in shares.items():
         assert await again.read_immutable(INDEX, number, 0, 10_000) == share
@@ -128,7 +119,7 @@ async def test_shares_survive_a_restart_and_the_accounts_with_them(
 
 async def test_mutable_slots_and_nonsense_are_refused(tmp_path: Path) -> None:
     async with ServedStorage(tmp_path, settings=StorageSettings(verify_on_close="deep")) as server:
-        client = client_of(server)
+        client = server.client()
         plan = Segmentation.plan(100, 3, 10, 1000)
         shares, _ = build_shares(b"k" * 16, bytes(100), plan)
         assert (await store(client, {0: shares[0]})).allocated == {0}

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from holdfast.crypto import base32
-from holdfast.grid.http_storage import HttpStorageServer
 from holdfast.interfaces.storage import (
     Allocation,
     LeaseSecrets,
@@ -30,8 +29,6 @@ from holdfast.servers.storage.engine import StorageEngine, open_storage
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.storage_server import ServedStorage
 from holdfast.testing.watched_disk import WatchedDisk
-from holdfast.wire.client import Address, ServerConnections
-from holdfast.wire.pinning import pinning_ssl_context
 
 LEASE = LeaseSecrets(b"r" * 32, b"c" * 32)
 OTHER_LEASE = LeaseSecrets(b"R" * 32, b"C" * 32)
@@ -46,13 +43,6 @@ def request_for(
     number: int, shares: dict[int, bytes] | None = None, lease: LeaseSecrets = LEASE, *, alone: bool = False
 ) -> StoreRequest:
     return StoreRequest(index_of(number), shares or {number % 7: b"share %d" % number}, lease, alone)
-
-
-def client_of(server: ServedStorage) -> HttpStorageServer:
-    connections = ServerConnections(
-        [Address("127.0.0.1", server.port)], server.identity.spki_hash, pinning_ssl_context()
-    )
-    return HttpStorageServer(connections, server.identity.swissnum, lambda _: None)
 
 
 @pytest.fixture
@@ -278,7 +268,7 @@ async def server(tmp_path: Path) -> AsyncIterator[ServedStorage]:
 async def test_uploads_at_the_same_time_share_a_request_and_are_readable_at_once(
     server: ServedStorage,
 ) -> None:
-    client = client_of(server)
+    client = server.client()
     assert extensions.STORE_ALL in await client.features()
     answers = await asyncio.gather(*(client.store_gathered(request_for(n)) for n in range(30)))
     assert [answer.allocated for answer in answers] == [{n % 7} for n in range(30)]

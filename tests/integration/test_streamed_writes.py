@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,6 @@ from holdfast.interfaces.storage_errors import NoSpaceError, TooLargeError, Wron
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.settings import StorageSettings
 from holdfast.testing.storage_server import ServedStorage
-from holdfast.wire.client import Address, ServerConnections
-from holdfast.wire.pinning import pinning_ssl_context
 
 INDEX = StorageIndex(b"i" * 16)
 LEASE = LeaseSecrets(b"r" * 32, b"c" * 32)
@@ -34,20 +32,8 @@ async def server(tmp_path: Path) -> AsyncIterator[ServedStorage]:
 
 @pytest.fixture
 async def client(server: ServedStorage) -> AsyncIterator[HttpStorageServer]:
-    async with client_of(server) as client:
+    with closing(server.client()) as client:
         yield client
-
-
-@asynccontextmanager
-async def client_of(server: ServedStorage) -> AsyncIterator[HttpStorageServer]:
-    connections = ServerConnections(
-        [Address("127.0.0.1", server.port)], server.identity.spki_hash, pinning_ssl_context()
-    )
-    client = HttpStorageServer(connections, server.identity.swissnum, lambda _: None)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def pieces_of(count: int, made: list[int] | None = None) -> StreamedWrite:
@@ -89,11 +75,12 @@ async def test_what_cannot_be_stored_is_refused_before_all_of_it_is_made(
     tmp_path: Path, settings: StorageSettings, error: type[Exception]
 ) -> None:
     made: list[int] = []
-    async with ServedStorage(tmp_path, settings=settings) as server, client_of(server) as client:
-        with pytest.raises(error):
-            await write(client, pieces_of(100, made))
-        assert len(made) < 50
-        assert await client.list_mutable(INDEX) == frozenset()
+    async with ServedStorage(tmp_path, settings=settings) as server:
+        with closing(server.client()) as client:
+            with pytest.raises(error):
+                await write(client, pieces_of(100, made))
+            assert len(made) < 50
+            assert await client.list_mutable(INDEX) == frozenset()
 
 
 async def test_an_error_of_the_source_is_its_own(server: ServedStorage, client: HttpStorageServer) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from holdfast.grid.http_storage import HttpStorageServer
 from holdfast.node.event_loop import loop_factory
 from holdfast.node.storage_identity import create_storage_identity, load_storage_identity
 from holdfast.protocol.nurl import Nurl
@@ -25,7 +26,9 @@ from holdfast.servers.storage.handler import storage_handler
 from holdfast.servers.storage.settings import Durability, StorageSettings
 from holdfast.testing.peak_memory import peak_memory
 from holdfast.testing.raw_https import RawAnswer, RawConnection
+from holdfast.wire.client import Address, ServerConnections
 from holdfast.wire.http import Handler
+from holdfast.wire.pinning import pinning_ssl_context
 from holdfast.wire.server import serve, server_ssl_context
 
 
@@ -80,6 +83,13 @@ class ServedStorage:
         nurl = Nurl("pb", self.identity.spki_hash, "127.0.0.1", self.port, self.identity.swissnum)
         name = self.identity.spki_hash
         return ServerRecord(name, (nurl,), self.identity.server_seed, name.encode())
+
+    def client(self) -> HttpStorageServer:
+        """Return a client of this server, while it runs; the caller closes it."""
+        connections = ServerConnections(
+            [Address("127.0.0.1", self.port)], self.identity.spki_hash, pinning_ssl_context()
+        )
+        return HttpStorageServer(connections, self.identity.swissnum, lambda _: None)
 
     async def start(self) -> None:
         """Open the directory and listen."""

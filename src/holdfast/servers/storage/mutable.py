@@ -38,13 +38,7 @@ from holdfast.servers.storage.redo import CONTENT_MAX
 from holdfast.servers.storage.share_files import ShareImage, SlotShare
 from holdfast.servers.storage.slot_edit import SlotEdit, end_of_writes, holds, plan_edit, write_container
 from holdfast.servers.storage.slot_images import images_of
-from holdfast.servers.storage.slot_reading import (
-    SHORT_READ_MAX,
-    check_enabler,
-    check_kind,
-    opened_slot,
-    read_all,
-)
+from holdfast.servers.storage.slot_reading import check_enabler, check_kind, opened_slot, read_all
 
 AROUND_DATA = 1 << 20  # bytes of a large request that may be something else than contents of shares
 SMALL_MAX = CONTENT_MAX // 2  # bytes of a share before and of what is written to it
@@ -172,9 +166,8 @@ class MutableSlots:
             if parts.waiting.of(index, Kind.IMMUTABLE):
                 return {}
             images = images_of(parts.waiting.of(index))
-            short = sum(length for _, length in ranges) <= SHORT_READ_MAX
-            run = parts.look_ups.run if short else parts.workers.run
-            return await run(self._read_slot, index, ranges, numbers, images)
+            size = sum(length for _, length in ranges)
+            return await parts.read(size, self._read_slot, index, ranges, numbers, images)
 
     def _read_slot(
         self,

@@ -79,6 +79,22 @@ class ShareImage:
         return self.content[begin + offset : begin + max(offset, min(offset + length, self.size))]
 
 
+@dataclass(frozen=True, slots=True)
+class ShareData:
+    """The data of a share in memory, to be read as from a ``ShareFile``."""
+
+    content: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes of share data."""
+        return len(self.content)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes of the share; fewer only at its end."""
+        return self.content[offset : offset + length]
+
+
 SlotShare = ShareFile | ShareImage
 """A mutable share, wherever its container is."""
 

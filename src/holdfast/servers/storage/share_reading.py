@@ -10,13 +10,19 @@ import os
 from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import ExitStack
 
-from holdfast.interfaces.storage_errors import NoSuchShareError, TooLargeError
+from holdfast.interfaces.storage_errors import NoSuchShareError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.catalog import Kind
 from holdfast.servers.storage.parts import StorageParts
-from holdfast.servers.storage.share_files import DamagedShareError, ShareFile, look_at, open_share
+from holdfast.servers.storage.share_files import (
+    DamagedShareError,
+    ShareData,
+    ShareFile,
+    look_at,
+    open_share,
+)
 from holdfast.servers.storage.slot_images import image_of
-from holdfast.servers.storage.slot_reading import READ_ANSWER_MAX, SHORT_READ_MAX
+from holdfast.servers.storage.slot_reading import read_all
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +49,7 @@ class ShareReading:
         waiting = self.waiting(index, number, kind)
         if waiting is not None:
             return waiting[offset : offset + length]
-        run = self._parts.look_ups.run if length <= SHORT_READ_MAX else self._parts.workers.run
-        return await run(self._read, index, number, kind, offset, length)
+        return await self._parts.read(length, self._read, index, number, kind, offset, length)
 
     async def read_all(
         self, index: StorageIndex, ranges: Sequence[tuple[int, int]], numbers: Collection[int] | None
@@ -57,12 +62,11 @@ class ShareReading:
         Raises:
             TooLargeError: that is more than one answer may hold.
         """
-        kind = Kind.IMMUTABLE
-        ongoing = self._ongoing(index, kind)
-        waiting = {number: share.data for number, share in self._parts.waiting.of(index, kind).items()}
-        short = sum(length for _, length in ranges) <= SHORT_READ_MAX
-        run = self._parts.look_ups.run if short else self._parts.workers.run
-        return await run(self._read_all, index, ranges, numbers, ongoing, waiting)
+        ongoing = self._ongoing(index, Kind.IMMUTABLE)
+        there = self._parts.waiting.of(index, Kind.IMMUTABLE)
+        waiting = {number: ShareData(share.data) for number, share in there.items()}
+        size = sum(length for _, length in ranges)
+        return await self._parts.read(size, self._read_all, index, ranges, numbers, ongoing, waiting)
 
     async def open(self, index: StorageIndex, number: int, kind: Kind) -> ShareFile:
         """Open a share to be read piece by piece; the caller closes its descriptor.
@@ -140,10 +144,10 @@ class ShareReading:
         ranges: Sequence[tuple[int, int]],
         numbers: Collection[int] | None,
         ongoing: Container[int],
-        waiting: Mapping[int, bytes],
+        waiting: Mapping[int, ShareData],
     ) -> Mapping[int, Sequence[bytes]]:
         with ExitStack() as stack:
-            shares: dict[int, ShareFile | bytes] = dict(waiting)
+            shares: dict[int, ShareFile | ShareData] = dict(waiting)
             for number, row in self._parts.catalog.shares_of(index).items():
                 if row.kind is not Kind.IMMUTABLE or number in ongoing or number in shares:
                     continue
@@ -153,15 +157,4 @@ class ShareReading:
                     continue
                 stack.callback(os.close, share.descriptor)
                 shares[number] = share
-            wanted = {
-                number: shares[number] for number in sorted(shares) if numbers is None or number in numbers
-            }
-            sizes = [share.size if isinstance(share, ShareFile) else len(share) for share in wanted.values()]
-            if sum(max(0, min(n, size - at)) for size in sizes for at, n in ranges) > READ_ANSWER_MAX:
-                raise TooLargeError("so much is not read in one request")
-            return {number: [_piece(share, *span) for span in ranges] for number, share in wanted.items()}
-
-
-def _piece(share: ShareFile | bytes, offset: int, length: int) -> bytes:
-    """Return up to ``length`` bytes of a share in a file, or of the data of one; fewer only at its end."""
-    return share.read(offset, length) if isinstance(share, ShareFile) else share[offset : offset + length]
+            return read_all({n: shares[n] for n in shares if numbers is None or n in numbers}, ranges)

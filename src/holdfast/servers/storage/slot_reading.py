@@ -15,10 +15,15 @@ from holdfast.interfaces.storage_errors import ShareConflictError, TooLargeError
 from holdfast.interfaces.types import StorageIndex
 from holdfast.servers.storage.catalog import Kind, ShareRow
 from holdfast.servers.storage.directory import StorageDirectory
-from holdfast.servers.storage.share_files import DamagedShareError, ShareImage, SlotShare, open_share
+from holdfast.servers.storage.share_files import (
+    DamagedShareError,
+    ShareData,
+    ShareImage,
+    SlotShare,
+    open_share,
+)
 
 READ_ANSWER_MAX = 8 << 20  # bytes that one request may read
-SHORT_READ_MAX = 64 * 1024  # bytes; whatever reads more of a share does so in a thread
 
 
 @contextmanager
@@ -76,7 +81,7 @@ def check_enabler(slot: Mapping[int, SlotShare], write_enabler: bytes) -> None:
 
 
 def read_all(
-    slot: Mapping[int, SlotShare], read_vector: Sequence[tuple[int, int]]
+    shares: Mapping[int, SlotShare | ShareData], read_vector: Sequence[tuple[int, int]]
 ) -> dict[int, Sequence[bytes]]:
     """Return (offset, length) ranges of every share, cut at its end.
 
@@ -84,11 +89,11 @@ def read_all(
         TooLargeError: that is more than one answer may hold.
     """
     total = sum(
-        max(0, min(size, share.size - offset)) for share in slot.values() for offset, size in read_vector
+        max(0, min(size, share.size - offset)) for share in shares.values() for offset, size in read_vector
     )
     if total > READ_ANSWER_MAX:
         raise TooLargeError("so much is not read in one request")
     return {
         number: [share.read(offset, size) for offset, size in read_vector]
-        for number, share in sorted(slot.items())
+        for number, share in sorted(shares.items())
     }
